@@ -1,0 +1,1 @@
+"""Helpers of the course "Generative Models, Line by Line"; import the modules, not this name."""
