@@ -1,0 +1,231 @@
+"""The variational autoencoder: encoder, reparameterised latent, decoder, and the bound they train.
+
+    elbo(x) = E_q(z|x)[log p(x|z)] - KL(q(z|x) || N(0, I)) <= log p(x)
+
+Encoder and decoder are any two networks. Noise `eps` comes in as an argument; only `vae_loss` and
+`sample` draw it. All values are per example, in nats.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from course_utils.distributions import kl_to_standard_normal, normal_log_prob
+from course_utils.tensors import sum_per_example
+
+
+class VAE(nn.Module):
+    """q(z|x) = N(mean(x), diag exp(log_var(x))), p(z) = N(0, I), p(x|z) = likelihood(decoder(z)).
+
+    Args:
+        encoder: x (B, *event) -> (B, 2K), the means and then the log variances of K latents.
+        decoder: z (B, K) -> the parameters that `likelihood` reads.
+        likelihood: `Gaussian` or `Levels` below, or any module with their three methods.
+        latent_dim: K.
+
+    Source: Kingma & Welling 2014, arXiv:1312.6114.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, likelihood: nn.Module, latent_dim: int
+    ) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
+        self.latent_dim = latent_dim
+
+    def encode(
+        self, x: Float[Tensor, "B *event"]
+    ) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B K"]]:
+        """Mean and log variance of q(z|x)."""
+        mean, log_var = self.encoder(x).chunk(2, dim=1)
+        return mean, log_var
+
+    def decode(self, z: Float[Tensor, "B K"]) -> Tensor:
+        """Parameters of p(x|z): the mean image of a Gaussian, the logits of levels."""
+        return self.decoder(z)
+
+
+def reparameterise(
+    mean: Float[Tensor, "*batch K"], log_var: Float[Tensor, "*batch K"], eps: Tensor
+) -> Tensor:
+    """Z = mean + exp(log_var / 2) * eps: a sample of N(mean, exp(log_var)) if eps ~ N(0, I).
+
+    Source: Kingma & Welling 2014, arXiv:1312.6114, section 2.4.
+    """
+    return mean + (0.5 * log_var).exp() * eps
+
+
+def terms(
+    model: VAE, x: Float[Tensor, "B *event"], eps: Float[Tensor, "B K"]
+) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
+    """The two terms of the bound: log p(x|z) at one z ~ q(z|x), and KL(q(z|x) || N(0, I)).
+
+    Returns: nats per example; a one-sample estimate of the reconstruction, the exact KL.
+    Source: Kingma & Welling 2014, arXiv:1312.6114, eq. 7.
+    """
+    mean, log_var = model.encode(x)  # (B, K), (B, K)
+    z = reparameterise(mean, log_var, eps)  # (B, K)
+    reconstruction = model.likelihood.log_prob(x, model.decode(z))  # (B,)
+    return reconstruction, kl_to_standard_normal(mean, log_var)
+
+
+def elbo(model: VAE, x: Float[Tensor, "B *event"], eps: Float[Tensor, "B K"]) -> Float[Tensor, "B"]:
+    """ELBO(x) = E_q(z|x)[log p(x|z)] - KL(q(z|x) || p(z)) <= log p(x).
+
+    Returns: nats per example; unbiased one-sample estimate of the bound.
+    Source: Kingma & Welling 2014, arXiv:1312.6114, eq. 7.
+    """
+    reconstruction, kl = terms(model, x, eps)
+    return reconstruction - kl
+
+
+def vae_loss(
+    model: VAE,
+    x: Float[Tensor, "B *event"],
+    beta: float = 1.0,
+    generator: Generator | None = None,
+) -> Float[Tensor, "B"]:
+    """-log p(x|z) + beta KL(q(z|x) || p(z)); with beta = 1 it is minus the ELBO.
+
+    Returns: nats per example, at one fresh z ~ q(z|x).
+    Source: Kingma & Welling 2014, arXiv:1312.6114; beta: Higgins et al. 2017 (beta-VAE), eq. 4.
+    """
+    eps = _normal(len(x), model, generator)
+    reconstruction, kl = terms(model, x, eps)
+    return -reconstruction + beta * kl
+
+
+def importance_weighted_bound(
+    model: VAE, x: Float[Tensor, "B *event"], eps: Float[Tensor, "S B K"]
+) -> Float[Tensor, "B"]:
+    """Log (1/S) sum_s p(x|z_s) p(z_s) / q(z_s|x), z_s ~ q(z|x): between ELBO and log p(x).
+
+    Returns: nats per example; S = 1 is the ELBO with its KL estimated, S -> infinity is log p(x).
+    Source: Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519, eq. 8.
+    """
+    mean, log_var = model.encode(x)  # (B, K), (B, K)
+    z = reparameterise(mean, log_var, eps)  # (S, B, K)
+    log_lik = torch.stack([model.likelihood.log_prob(x, model.decode(z_s)) for z_s in z])  # (S, B)
+    log_prior = normal_log_prob(z, torch.zeros_like(z), torch.zeros_like(z)).sum(dim=-1)  # (S, B)
+    log_q = normal_log_prob(z, mean.expand_as(z), log_var.expand_as(z)).sum(dim=-1)  # (S, B)
+    log_weight = log_lik + log_prior - log_q  # (S, B)
+    return log_weight.logsumexp(dim=0) - math.log(len(eps))
+
+
+@torch.no_grad()
+def sample(
+    model: VAE, n: int, generator: Generator | None = None, pixel_noise: bool = False
+) -> Tensor:
+    """N images: z ~ N(0, I), then E[x|z], or with `pixel_noise` a draw x ~ p(x|z).
+
+    The draw is the model's sample; the mean is what is usually shown, smoother than the model.
+    """
+    z = _normal(n, model, generator)
+    parameters = model.decode(z)
+    if pixel_noise:
+        return model.likelihood.sample(parameters, generator)
+    return model.likelihood.mean(parameters)
+
+
+@torch.no_grad()
+def reconstruct(model: VAE, x: Float[Tensor, "B *event"]) -> Float[Tensor, "B *event"]:
+    """E[x|z] at z = E_q[z|x], the posterior's mean."""
+    return model.likelihood.mean(model.decode(model.encode(x)[0]))
+
+
+def active_units(mean: Float[Tensor, "N K"], threshold: float = 0.01) -> int:
+    """Number of latents k with Var_x(E_q[z_k|x]) > threshold; the others have collapsed.
+
+    Args:
+        mean: posterior means of N data points.
+        threshold: the source's 0.01.
+
+    Source: Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519, section 5.
+    """
+    return int((mean.var(dim=0) > threshold).sum())
+
+
+def gaussian_log_likelihood(
+    x: Float[Tensor, "B *event"], mean: Float[Tensor, "B *event"], eta: float | Tensor
+) -> Float[Tensor, "B"]:
+    """Log N(x; mean, eta I) = -||x - mean||^2 / (2 eta) - (D/2) log(2 pi eta), in nats.
+
+    Source: Kingma & Welling 2014, arXiv:1312.6114, appendix C.2 with one variance eta.
+    """
+    eta = torch.as_tensor(eta, dtype=x.dtype, device=x.device)
+    dim = x[0].numel()
+    return -sum_per_example((x - mean) ** 2) / (2 * eta) - dim / 2 * (2 * math.pi * eta).log()
+
+
+def levels_log_likelihood(
+    x: Float[Tensor, "B *event"], logits: Float[Tensor, "B *event L"]
+) -> Float[Tensor, "B"]:
+    """sum_d log softmax(logits_d)[level of x_d], in nats: a true likelihood of L grey levels.
+
+    Raises:
+        ValueError: x is not on the levels 0, 1/(L-1), …, 1.
+
+    Source: van den Oord et al. 2016, arXiv:1601.06759, section 3.3 (a softmax over levels).
+    """
+    levels = logits.shape[-1]
+    level = (x * (levels - 1)).round()
+    if (x * (levels - 1) - level).abs().max() > 1e-3 or x.min() < 0 or x.max() > 1:
+        raise ValueError(f"x is not on levels k/{levels - 1} in [0, 1]: {x.flatten()[:6].tolist()}")
+    nats = F.cross_entropy(logits.flatten(0, -2), level.long().flatten(), reduction="none")
+    return -sum_per_example(nats.view_as(x))
+
+
+class Gaussian(nn.Module):
+    """x | z ~ N(decoder(z), eta I): the decoder gives the mean, eta is one number.
+
+    Args:
+        eta: the decoder's variance.
+        learn: make log(eta) a parameter that is trained with the networks.
+    """
+
+    def __init__(self, eta: float, learn: bool = False) -> None:
+        super().__init__()
+        if not eta > 0:
+            raise ValueError(f"eta = {eta}; legal: a positive variance")
+        self.log_eta = nn.Parameter(torch.tensor(math.log(eta)), requires_grad=learn)
+
+    def log_prob(self, x: Tensor, mean: Tensor) -> Tensor:
+        """Log N(x; mean, eta I), (B,)."""
+        return gaussian_log_likelihood(x, mean, self.log_eta.exp())
+
+    def mean(self, mean: Tensor) -> Tensor:
+        """E[x|z], what the decoder gives."""
+        return mean
+
+    def sample(self, mean: Tensor, generator: Generator | None = None) -> Tensor:
+        """X ~ N(mean, eta I)."""
+        eps = torch.randn(mean.shape, generator=generator).to(mean)
+        return mean + (0.5 * self.log_eta).exp() * eps
+
+
+class Levels(nn.Module):
+    """Each pixel one of L grey levels k/(L-1), with probabilities softmax(decoder(z)), L last."""
+
+    def log_prob(self, x: Tensor, logits: Tensor) -> Tensor:
+        """Log probability of the levels of x, (B,)."""
+        return levels_log_likelihood(x, logits)
+
+    def mean(self, logits: Tensor) -> Tensor:
+        """E[x|z] = sum_k k/(L-1) softmax(logits)[k]."""
+        values = torch.linspace(0, 1, logits.shape[-1], dtype=logits.dtype, device=logits.device)
+        return logits.softmax(dim=-1) @ values
+
+    def sample(self, logits: Tensor, generator: Generator | None = None) -> Tensor:
+        """A level for each pixel, drawn from its probabilities."""
+        p = logits.softmax(dim=-1).flatten(0, -2).cpu()
+        level = p.multinomial(1, generator=generator).view(logits.shape[:-1]).to(logits)
+        return level / (logits.shape[-1] - 1)
+
+
+def _normal(n: int, model: VAE, generator: Generator | None) -> Float[Tensor, "n K"]:
+    """Standard normal noise, drawn where the generator lives (the CPU), moved to the model."""
+    device = next(model.parameters()).device
+    return torch.randn(n, model.latent_dim, generator=generator).to(device)
