@@ -84,7 +84,7 @@ def equal(
 
     Raises:
         DerivationError: the line does not hold.
-        ValueError: NaN or infinity, unequal shapes, not float64, not on the CPU, nothing to compare.
+        ValueError: NaN or infinity, unequal shapes, not float64, not on the CPU, nothing there.
     """
     _assert("equal", label, left, right, rule, tolerance, because)
 
@@ -192,9 +192,7 @@ def _assert(
     if relation == "equal":
         shown = _shown(right) or _shown(left)
     else:
-        shown = f" {SIGNS[relation]} ".join(
-            text for text in (_shown(left), _shown(right)) if text
-        )
+        shown = f" {SIGNS[relation]} ".join(text for text in (_shown(left), _shown(right)) if text)
     shown = f" · {shown}" if shown else ""
     print(f"{label:<4} holds · {rule}{shown} · {seen.unit}")
 
@@ -268,4 +266,5 @@ def _shown(side: Side) -> str:
     value = torch.where(value.abs() < 1e-9, 0.0, value)  # rounding noise differs between machines
     if len(value) == 1:
         return f"{value.item():.6g}"
-    return f"{len(value)} values in [{value.min().item():.6g}, {value.max().item():.6g}]"
+    low, high = f"{value.min().item():.6g}", f"{value.max().item():.6g}"
+    return f"{len(value)} times {low}" if low == high else f"{len(value)} values in [{low}, {high}]"

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a lesson was started with; `device` is for the cells that train, checks run on the CPU."""
+    """What a lesson was started with; `device` is for training, checks run on the CPU."""
 
     lesson: int
     seed: int

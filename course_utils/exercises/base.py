@@ -1,0 +1,238 @@
+"""An exercise as one object: what is asked, the properties of a right answer, the reference.
+
+A property never touches the student's objects: it calls `observe(answer, *inputs)` and reads the
+`Observed` record, so it gives the same verdict in the notebook and from outside a sandbox.
+"""
+
+import ast
+import inspect
+import textwrap
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from course_utils.observing import Observed, Plain, Raised, Recipe, Seed
+
+__all__ = ["Draw", "Exercise", "Observed", "Property", "Recipe", "Seed", "differs", "judge"]
+
+Answer = object  # an opaque handle: a function in the notebook, a name in the grader
+Observe = Callable[..., Observed]
+
+
+class Draw:
+    """The random inputs of one property: seeded, float64; `count` grows when it draws again."""
+
+    def __init__(self, seed: int, scale: int = 1) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+        self.scale = scale
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal draws of this shape."""
+        return torch.randn(shape, generator=self.generator, dtype=torch.float64)
+
+    def uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        """Uniform draws from [low, high) of this shape."""
+        unit = torch.rand(shape, generator=self.generator, dtype=torch.float64)
+        return low + (high - low) * unit
+
+    def integer(self, low: int, high: int) -> int:
+        """A whole number from low to high, both included."""
+        return int(torch.randint(low, high + 1, (), generator=self.generator))
+
+    def seed(self) -> Seed:
+        """A seed for a generator that the answer receives."""
+        return Seed(self.integer(0, 2**31 - 2))
+
+    def count(self, n: int) -> int:
+        """A sample size: n at first, ten times as many when a statistical property tries again."""
+        return n * self.scale
+
+
+@dataclass(frozen=True)
+class Property:
+    """One thing that a right answer does; worth one point.
+
+    Attributes:
+        claim: what holds, in a few words ("equals the evidence at the posterior").
+        hint: what to look at when it does not; never the solution.
+        test: `test(answer, observe, draw)` returns None if it holds, else the numbers that show
+            that it does not.
+        statistical: random even for a right answer: it draws again, ten times as many, before it
+            fails.
+    """
+
+    claim: str
+    hint: str
+    test: Callable[[Answer, Observe, Draw], str | None]
+    statistical: bool = False
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """What is asked, with its checks and its reference.
+
+    Attributes:
+        id: "05-e2" is exercise 2 of lesson 05.
+        title: a short name.
+        minutes: how long it takes.
+        stars: difficulty, 1 to 3.
+        properties: in the order in which mistakes should be found; one point each.
+        reference: a self-contained function of at most 12 lines with the stub's signature; it may
+            use what the lesson's setup cell imports and the answers before it.
+    """
+
+    id: str
+    title: str
+    minutes: int
+    stars: int
+    properties: tuple[Property, ...]
+    reference: Callable
+
+    @property
+    def name(self) -> str:
+        """The function's name, as the student writes it."""
+        return self.reference.__name__
+
+    @property
+    def points(self) -> int:
+        """One per property."""
+        return len(self.properties)
+
+    @property
+    def solution(self) -> str:
+        """The reference's source."""
+        return textwrap.dedent(inspect.getsource(self.reference)).rstrip()
+
+    @property
+    def stub(self) -> str:
+        """The reference's signature and docstring, ending in NotImplementedError(id)."""
+        function = ast.parse(self.solution).body[0]
+        assert isinstance(function, ast.FunctionDef) and ast.get_docstring(function), self.id
+        head = self.solution.splitlines()[: function.body[0].end_lineno]
+        return "\n".join([*head, f'    raise NotImplementedError("{self.id}")'])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one property came out; evidence is None if it holds."""
+
+    claim: str
+    hint: str
+    evidence: str | None
+    error: Raised | None = None
+
+    @property
+    def holds(self) -> bool:
+        """True if the property holds."""
+        return self.evidence is None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on one answer: TODO, PASS or NOT YET, with an outcome per property."""
+
+    exercise: str
+    status: str
+    outcomes: tuple[Outcome, ...]
+    possible: int
+
+    @property
+    def points(self) -> int:
+        """Points earned."""
+        return sum(outcome.holds for outcome in self.outcomes)
+
+    @property
+    def first_failure(self) -> Outcome | None:
+        """The outcome to show: the first property that fails."""
+        return next((outcome for outcome in self.outcomes if not outcome.holds), None)
+
+
+class _Stop(Exception):
+    """The call raised: its record ends this property."""
+
+    def __init__(self, error: Raised) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def judge(exercise: Exercise, answer: Answer, observe: Observe, seed: int | None = None) -> Verdict:
+    """Try every property of an exercise on an answer; one point for each that holds.
+
+    Args:
+        exercise: what is asked.
+        answer: handed on to `observe`, nothing else is done with it.
+        observe: calls the answer on fresh inputs and returns an `Observed`.
+        seed: of the random inputs; by default one that belongs to the exercise.
+    """
+    seed = zlib.crc32(exercise.id.encode()) if seed is None else seed
+    outcomes: list[Outcome] = []
+    for index, claimed in enumerate(exercise.properties):
+        evidence, error = _try(claimed, answer, observe, seed + index, exercise.id)
+        if error and error.kind == "NotImplementedError" and error.message == exercise.id:
+            return Verdict(exercise.id, "TODO", (), exercise.points)
+        outcomes.append(Outcome(claimed.claim, claimed.hint, evidence, error))
+        if error and error.kind == "TimeLimit":
+            break  # the next ones would wait as long
+    passed = len(outcomes) == exercise.points and all(outcome.holds for outcome in outcomes)
+    return Verdict(exercise.id, "PASS" if passed else "NOT YET", tuple(outcomes), exercise.points)
+
+
+def _try(
+    claimed: Property, answer: Answer, observe: Observe, seed: int, exercise_id: str
+) -> tuple[str | None, Raised | None]:
+    def guarded(handle: Answer, *inputs: object) -> Observed:
+        seen = observe(handle, *inputs)
+        if seen.error is not None:
+            raise _Stop(seen.error)
+        return seen
+
+    try:
+        evidence = claimed.test(answer, guarded, Draw(seed))
+        if evidence is not None and claimed.statistical:
+            evidence = claimed.test(answer, guarded, Draw(seed + 1_000_003, scale=10))
+    except _Stop as stop:
+        return f"{stop.error.kind}: {stop.error.message}", stop.error
+    return evidence, None
+
+
+def differs(
+    value: Plain,
+    expected: Tensor | float,
+    name: str = "value",
+    tolerance: float = 1e-9,
+    where: str = "",
+) -> str | None:
+    """None if `value` equals `expected`, else a line that says how it differs.
+
+    Equal means: a number or tensor of the same shape, floating point, finite, within `tolerance`
+    relative to the largest entry (absolutely below 1). NumPy answers are as good as torch ones.
+    """
+    at = f" {where}" if where else ""
+    expected = torch.as_tensor(expected, dtype=torch.float64)
+    if isinstance(value, bool) or not isinstance(value, int | float | np.ndarray | Tensor):
+        return f"{name} is a {type(value).__name__}, asked is a tensor of numbers{at}"
+    got = torch.as_tensor(value)
+    if got.is_complex() or got.dtype == torch.bool:
+        return f"{name} has dtype {got.dtype}, asked are real numbers{at}"
+    if got.shape != expected.shape:
+        return f"{name} has shape {tuple(got.shape)}, asked is {tuple(expected.shape)}{at}"
+    got = got.double()
+    if not torch.isfinite(got).all():
+        return f"{name} has NaN or infinite entries: {_few(got)}{at}"
+    largest = max(1.0, float(expected.abs().max())) if expected.numel() else 1.0
+    if expected.numel() and float((got - expected).abs().max()) > tolerance * largest:
+        return f"you: {name} = {_few(got)}, right: {_few(expected)}{at}"
+    return None
+
+
+def _few(values: Tensor) -> str:
+    """Up to four entries, readable."""
+    entries: Sequence[float] = values.flatten()[:4].tolist()
+    text = ", ".join(f"{entry:.6g}" for entry in entries)
+    if values.ndim == 0:
+        return text
+    return f"[{text}{', …' if values.numel() > 4 else ''}]"

@@ -1,0 +1,1 @@
+"""Plot functions, pure: numbers in, a `Picture` with alt text out; one module per lesson."""

@@ -1,0 +1,146 @@
+"""The style of every figure, and `show`: one PNG with alt text that any reader can display.
+
+A plot function builds its axes with `subplots`, draws, and returns `Picture(figure, alt)`.
+Colours are Okabe and Ito's, told apart by colour-blind readers; type is large enough for a
+projector; every axis names its quantity and unit.
+"""
+
+import base64
+import contextlib
+import html
+import io
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+YELLOW, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#7A7A7A"
+DATA, MODEL, EXACT, BOUND = BLUE, ORANGE, BLACK, GREEN  # one meaning per colour, in all lessons
+STYLE = {
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "font.size": 13,
+    "axes.titlesize": 14,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": matplotlib.cycler(color=[BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK]),
+    "legend.frameon": False,
+    "lines.linewidth": 2.2,
+    "image.cmap": "viridis",
+    "image.interpolation": "nearest",
+}
+matplotlib.rcParams.update(STYLE)
+PALETTE_COLOURS = 128
+_stage: ContextVar[dict | None] = ContextVar("stage", default=None)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure and the sentence that says what it shows, for readers who cannot see it."""
+
+    figure: Figure
+    alt: str
+
+    def __post_init__(self) -> None:
+        if not self.alt.strip():
+            raise ValueError("a picture needs an alt text that says what it shows, got ''")
+
+
+def subplots(
+    rows: int = 1, columns: int = 1, *, width: float = 8.0, height: float = 4.0, **options: object
+) -> tuple[Figure, np.ndarray]:
+    """A figure of width x height inches with an array (rows, columns) of empty axes.
+
+    Options go to `Figure.subplots`. Inside `reused_figures` the same request gets the same figure
+    back, cleared and with its layout kept: a third of a redraw is spent on finding the layout.
+    """
+    stage, key = _stage.get(), (rows, columns, width, height, repr(options))
+    if stage is not None and key in stage:
+        figure, axes = stage[key]
+        _clear(figure, axes)
+        figure.set_layout_engine("none")  # keeps the positions of the first drawing
+        return figure, axes
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    if stage is not None:
+        stage[key] = figure, axes
+    return figure, axes
+
+
+@contextlib.contextmanager
+def reused_figures(stage: dict) -> Iterator[None]:
+    """Let `subplots` keep its figures in `stage` between calls of a plot function."""
+    token = _stage.set(stage)
+    try:
+        yield
+    finally:
+        _stage.reset(token)
+
+
+def show(picture: Picture, handle: object = None, palette: bool = True) -> None:
+    """Display a picture as PNG and HTML with alt text, or update a display `handle` with it."""
+    from IPython.display import display
+
+    data, metadata = bundle(picture, palette)
+    if handle is None:
+        display(data, metadata=metadata, raw=True)
+    else:
+        handle.update(data, metadata=metadata, raw=True)
+
+
+def bundle(picture: Picture, palette: bool = True) -> tuple[dict[str, str], dict]:
+    """The picture as MIME data and metadata.
+
+    The HTML image is the only form whose alt text reaches JupyterLab, nbconvert and myst-nb alike.
+    With `palette` the PNG has 128 colours, a third of the size: for what is stored.
+    """
+    buffer = io.BytesIO()
+    picture.figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 1})
+    png = _palette(buffer) if palette else buffer.getvalue()
+    encoded = base64.b64encode(png).decode()
+    alt = html.escape(picture.alt, quote=True)
+    image = f'<img alt="{alt}" src="data:image/png;base64,{encoded}">'
+    data = {"text/plain": picture.alt, "image/png": encoded, "text/html": image}
+    return data, {"image/png": {"alt": picture.alt}}
+
+
+def tiles(ax: Axes, images: np.ndarray, columns: int, title: str = "") -> None:
+    """Draw images (N, C, H, W) in [0, 1] as one sheet with `columns` per row, without axes."""
+    images = np.asarray(images, dtype=float)
+    n, channels, height, width = images.shape
+    rows = -(-n // columns)
+    sheet = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1, channels))
+    for index, image in enumerate(images):
+        top, left = (index // columns) * (height + 1), (index % columns) * (width + 1)
+        sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    grey = channels == 1
+    ax.imshow(sheet[..., 0] if grey else sheet, cmap="gray" if grey else None, vmin=0, vmax=1)
+    ax.set_title(title)
+    ax.set_axis_off()
+
+
+def _clear(figure: Figure, axes: np.ndarray) -> None:
+    kept = set(axes.flat)
+    for extra in [ax for ax in figure.axes if ax not in kept]:  # colour bars, twins
+        extra.remove()
+    figure.suptitle("") if figure._suptitle else None
+    figure.legends.clear()
+    for ax in axes.flat:
+        ax.clear()
+
+
+def _palette(buffer: io.BytesIO) -> bytes:
+    from PIL import Image
+
+    image = Image.open(buffer).convert("RGB").quantize(PALETTE_COLOURS, dither=Image.Dither.NONE)
+    out = io.BytesIO()
+    image.save(out, format="png", optimize=True)
+    return out.getvalue()

@@ -1,0 +1,76 @@
+"""What a student has passed: a small file of one JSON line per event, only ever appended to.
+
+A line is written in one go, so a crash can at worst leave a last broken line, which is skipped.
+The file is `.course/progress.jsonl` in the project; COURSE_PROGRESS names another one.
+"""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from course_utils.runtime import project_root
+
+STATES = ("TODO", "NOT YET", "PASS")
+
+
+def path() -> Path:
+    """Where the progress is kept."""
+    named = os.environ.get("COURSE_PROGRESS")
+    return Path(named) if named else project_root() / ".course" / "progress.jsonl"
+
+
+def record(exercise_id: str, state: str) -> None:
+    """Append that an exercise is now in this state, unless it already was.
+
+    Raises:
+        ValueError: an unknown state.
+    """
+    if state not in (*STATES, "SOLUTION SHOWN"):
+        raise ValueError(f"state {state!r}; legal: {', '.join(STATES)} or SOLUTION SHOWN")
+    if state == "SOLUTION SHOWN" or summary().get(exercise_id, "TODO") != state:
+        _append({"exercise": exercise_id, "state": state})
+
+
+def reset(exercise_id: str) -> None:
+    """Put one exercise back to TODO."""
+    record(exercise_id, "TODO")
+
+
+def summary() -> dict[str, str]:
+    """The latest state of every exercise that was ever checked, by id."""
+    events = [event for event in _events() if event["state"] in STATES]
+    return {event["exercise"]: event["state"] for event in events}
+
+
+def shown() -> set[str]:
+    """The exercises whose solution was looked at."""
+    return {event["exercise"] for event in _events() if event["state"] == "SOLUTION SHOWN"}
+
+
+def _events() -> list[dict[str, str]]:
+    if not path().exists():
+        return []
+    events = []
+    for line in path().read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # a line that a crash cut short
+        if isinstance(event, dict) and {"exercise", "state"} <= event.keys():
+            events.append(event)
+    return sorted(events, key=lambda event: event["exercise"])
+
+
+def _append(event: dict[str, str]) -> None:
+    target = path()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    stamped = {**event, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    whole = not target.exists() or target.read_bytes()[-1:] in (b"", b"\n")
+    line = ("" if whole else "\n") + json.dumps(stamped, ensure_ascii=False) + "\n"
+    handle = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(handle, line.encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,153 @@
+"""`explore`: a pure plot function becomes sliders above a figure that redraws at once.
+
+`live` draws a figure again and again while a model trains. Both leave a plain picture in the
+stored notebook.
+"""
+
+import html
+import inspect
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ipywidgets
+from IPython.display import display
+
+from course_utils.plots.base import Picture, reused_figures, show
+
+LABEL = {"description_width": "16em"}
+WIDE = {"width": "40em"}
+NOTE = "Run this cell to move the sliders."
+
+
+def slider(
+    low: float, high: float, step: float, label: str, start: float | None = None
+) -> ipywidgets.Widget:
+    """A labelled slider from `low` to `high`; whole numbers if all three are.
+
+    It starts at the plot function's default unless `start` is given.
+
+    Raises:
+        ValueError: an empty range, a step that is not positive, a start outside the range.
+    """
+    if not (low < high and step > 0 and (start is None or low <= start <= high)):
+        raise ValueError(f"slider {label!r}: low {low}, high {high}, step {step}, start {start}")
+    whole = all(isinstance(number, int) for number in (low, high, step))
+    kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+    made = kind(
+        value=low if start is None else start,
+        min=low,
+        max=high,
+        step=step,
+        description=label,
+        style=LABEL,
+        layout=WIDE,
+        **({} if whole else {"readout_format": ".3g"}),
+    )
+    made.starts_at_default = start is None
+    return made
+
+
+def choice(options: list, label: str) -> ipywidgets.Widget:
+    """A labelled row of buttons, one per option; starts at the plot function's default.
+
+    Raises:
+        ValueError: fewer than two options.
+    """
+    if len(options) < 2:
+        raise ValueError(f"choice {label!r} needs two options or more, got {options}")
+    made = ipywidgets.ToggleButtons(options=options, description=label, style=LABEL)
+    made.starts_at_default = True
+    return made
+
+
+def explore(plot: Callable[..., Picture], **controls: ipywidgets.Widget) -> "Explorer":
+    """Show `controls` above the picture that `plot` makes of their values; redraw on each move.
+
+    Args:
+        plot: a pure function of keyword arguments that returns a `Picture`.
+        controls: a `slider` or `choice` per argument that the reader may move.
+
+    Raises:
+        ValueError: a control that `plot` has no argument for.
+    """
+    explorer = Explorer(plot, controls)
+    explorer.display()
+    return explorer
+
+
+class Explorer:
+    """The controls and the figure of one `explore` call."""
+
+    def __init__(self, plot: Callable[..., Picture], controls: dict[str, Any]) -> None:
+        self.plot, self.controls = plot, controls
+        self.stage: dict = {}
+        self.handle: Any = None
+        arguments = inspect.signature(plot).parameters
+        for name, control in controls.items():
+            if name not in arguments:
+                raise ValueError(f"no argument {name!r} in the plot; legal: {', '.join(arguments)}")
+            if getattr(control, "starts_at_default", False):
+                control.value = arguments[name].default
+            control.observe(self.redraw, names="value")
+
+    def picture(self) -> Picture:
+        """The picture at the present values."""
+        with reused_figures(self.stage):
+            return self.plot(**{name: control.value for name, control in self.controls.items()})
+
+    def display(self) -> None:
+        """Show the controls, and the first picture below them."""
+        box = ipywidgets.VBox(list(self.controls.values()))
+        view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
+        data = {"text/plain": NOTE, "application/vnd.jupyter.widget-view+json": view}
+        display(data, raw=True)
+        self.handle = display({"text/plain": ""}, raw=True, display_id=True)
+        self.redraw()
+
+    def redraw(self, change: object = None) -> None:
+        """Draw again; an exception is shown where the figure was, and raised."""
+        try:
+            picture = self.picture()
+        except Exception:
+            self._show_error(traceback.format_exc())
+            raise
+        if self.handle is not None:
+            show(picture, self.handle, palette=change is None)
+
+    def _ipython_display_(self) -> None:
+        """Nothing: `explore` has displayed it already."""
+
+    def _show_error(self, text: str) -> None:
+        if self.handle is not None:
+            markup = f'<pre style="color: #B00020">{html.escape(text)}</pre>'
+            self.handle.update({"text/plain": text, "text/html": markup}, raw=True)
+
+
+def live(steps: Iterator, draw: Callable[[list], Picture], seconds: float = 1.0) -> Iterator:
+    """Pass on the records of `steps`; redraw `draw(records so far)` at most every `seconds`.
+
+        for step in live(fit(...), curve): pass
+
+    The last picture, of all records, is what the stored notebook shows.
+    """
+    handle, stage, seen, drawn = None, {}, [], 0.0
+    try:
+        for step in steps:
+            seen.append(step)
+            yield step
+            if time.monotonic() - drawn >= seconds:
+                handle, drawn = _draw(draw, seen, handle, stage), time.monotonic()
+    finally:
+        if seen:
+            _draw(draw, seen, handle, stage, palette=True)
+
+
+def _draw(
+    draw: Callable[[list], Picture], seen: list, handle: Any, stage: dict, palette: bool = False
+) -> Any:
+    handle = handle or display({"text/plain": ""}, raw=True, display_id=True)
+    with reused_figures(stage):
+        show(draw(seen), handle, palette=palette)
+    return handle
