@@ -1,0 +1,143 @@
+"""The stored edition: outputs present and sound, tags and ids right, figures with alt text."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from course_utils import exercises
+from course_utils.authoring import ANSWER, VIEW
+from tests.notebooks.lessons import LESSONS, NOTEBOOKS, code_cells, read, tags
+
+RELEASED = Path(__file__).with_name("released_ids.json")
+TAGS = {
+    "setup", "figure", "step", "check", "nbval-check-output", "nbval-ignore-output", "widget",
+    "train", "exercise", "check-answer", "needed",
+}  # fmt: skip
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+
+
+def pictures(cell):
+    return [out for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
+
+
+@each
+def test_stored_outputs_are_there_and_without_errors(path):
+    for cell in code_cells(path):
+        kinds = [output.output_type for output in cell.outputs]
+        assert "error" not in kinds, cell.id
+        assert not any(out.get("name") == "stderr" for out in cell.outputs), cell.id
+        if tags(cell) & {"figure", "widget", "check", "check-answer"}:
+            assert kinds, f"{cell.id} is stored without its output"
+
+
+@each
+def test_nothing_of_one_run_is_stored(path):
+    notebook = read(path)
+    assert "widgets" not in notebook.metadata and "kernelspec" in notebook.metadata
+    for cell in code_cells(path):
+        assert cell.execution_count is None and "execution" not in cell.metadata, cell.id
+        assert not any(VIEW in out.get("data", {}) for out in cell.outputs), cell.id
+
+
+@each
+def test_every_figure_has_alt_text_and_is_not_blank(path):
+    for cell in code_cells(path):
+        for output in pictures(cell):
+            png = base64.b64decode(output.data["image/png"])
+            pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+            assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 5, f"{cell.id}: blank figure"
+            assert len(png) <= 60_000, f"{cell.id}: a figure of {len(png)} bytes"
+            alt = output.data["text/html"].partition('alt="')[2].partition('"')[0]
+            assert len(alt) > 30, f"{cell.id}: alt text {alt!r}"
+
+
+@each
+def test_figure_and_widget_cells_show_a_figure(path):
+    for cell in code_cells(path):
+        if tags(cell) & {"figure", "widget"}:
+            assert pictures(cell), f"{cell.id} shows no figure"
+
+
+@each
+def test_cells_are_small_and_no_plumbing_is_in_view(path):
+    assert path.stat().st_size <= 3_000_000
+    for cell in code_cells(path):
+        assert len(cell.source.splitlines()) <= 30, cell.id
+        assert "matplotlib" not in cell.source and "plt." not in cell.source, cell.id
+
+
+@each
+def test_ids_are_unique_and_tags_are_known(path):
+    cells = read(path).cells
+    assert len({cell.id for cell in cells}) == len(cells)
+    for cell in cells:
+        assert tags(cell) <= TAGS, (cell.id, tags(cell) - TAGS)
+
+
+@each
+def test_released_ids_never_vanish(path):
+    released = json.loads(RELEASED.read_text())[path.stem]
+    lost = set(released) - {cell.id for cell in read(path).cells}
+    assert lost == set(), "a student's work is found by these ids"
+
+
+@each_lesson
+def test_compared_cells_are_the_checks(path):
+    for cell in code_cells(path):
+        if tags(cell) & {"check", "check-answer"}:
+            assert "nbval-check-output" in tags(cell), cell.id
+        if tags(cell) & {"widget", "train"}:
+            assert "nbval-ignore-output" in tags(cell), cell.id
+
+
+@each_lesson
+def test_code_follows_a_sentence(path):
+    previous = None
+    for cell in read(path).cells:
+        alone = cell.cell_type == "code" and not cell.id.startswith(("check-", "use-"))
+        if alone:
+            assert previous is not None and previous.cell_type == "markdown", cell.id
+        previous = cell
+
+
+@each_lesson
+def test_a_step_has_one_displayed_equation(path):
+    for cell in read(path).cells:
+        if "step" in tags(cell):
+            assert cell.source.count("$$") == 2, f"{cell.id}: one displayed line per step"
+
+
+@each_lesson
+def test_sections_stay_short(path):
+    section, count = "", 0
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("## "):
+            section, count = cell.source.splitlines()[0], 0
+        count += 1
+        assert count <= 30, f"{section}: more than 30 cells"
+
+
+@each_lesson
+def test_answer_and_check_cells_match_the_exercises(path):
+    there = {}
+    for cell in read(path).cells:
+        match = ANSWER.fullmatch(cell.id)
+        if match:
+            there.setdefault(match[2], {})[match[1]] = cell
+    asked = exercises.of_lesson(path.name[:2])
+    assert sorted(there) == sorted(exercise.id for exercise in asked)
+    for exercise in asked:
+        answer, check = there[exercise.id]["answer"], there[exercise.id]["check"]
+        assert answer.source == exercise.stub, f"{exercise.id}: the stub is not the exercise's"
+        assert check.source.splitlines()[-1] == f'check("{exercise.id}", {exercise.name})'
+        assert check.metadata.nbgrader.points == exercise.points
+        assert f"{exercise.id} · TODO" in check.outputs[0].data["text/plain"]
+        stars = "★" * exercise.stars
+        text = "\n".join(cell.source for cell in read(path).cells)
+        assert f"Exercise {exercise.id} · " in text and f"{stars} · {exercise.minutes} min" in text

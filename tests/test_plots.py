@@ -1,0 +1,102 @@
+"""Figures: every plot function draws something, says what it shows, and fits a screen."""
+
+import base64
+import importlib
+import inspect
+import io
+import itertools
+import pkgutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from course_utils import plots
+from course_utils.plots import base
+from course_utils.plots.base import Picture, bundle, reused_figures, subplots, tiles
+
+
+def functions():
+    """Public plot functions that can be called at their defaults."""
+    for module in pkgutil.iter_modules(plots.__path__):
+        if module.name == "base":
+            continue
+        loaded = importlib.import_module(f"{plots.__name__}.{module.name}")
+        for name, function in inspect.getmembers(loaded, inspect.isfunction):
+            ours = function.__module__ == loaded.__name__ and not name.startswith("_")
+            parameters = inspect.signature(function).parameters.values()
+            if ours and all(p.default is not p.empty for p in parameters):
+                yield pytest.param(function, id=f"{module.name}.{name}")
+
+
+def pixels(picture: Picture) -> np.ndarray:
+    png = base64.b64decode(bundle(picture)[0]["image/png"])
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+@pytest.mark.parametrize("function", list(functions()))
+def test_a_plot_function_draws_labels_and_describes(function):
+    picture = function()
+    drawn = [ax for ax in picture.figure.axes if ax.has_data() or ax.texts or ax.patches]
+    assert drawn, "no axes with artists"
+    for ax in drawn:
+        if ax.axison and not ax.images and not hasattr(ax, "_colorbar"):
+            assert ax.get_xlabel() or ax.get_xticklabels(), f"an axis without a name: {ax}"
+    assert len(picture.alt) > 30
+    shown = pixels(picture)
+    assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 5
+    assert shown.shape[1] <= 1200, "wider than a projector in presentation size"
+
+
+@pytest.mark.parametrize("function", list(functions()))
+def test_a_plot_function_is_pure(function):
+    assert np.array_equal(pixels(function()), pixels(function()))
+
+
+def line_to(height: float) -> Picture:
+    figure, ((ax,),) = subplots(width=3, height=2)
+    ax.plot([0, 1], [0, height])
+    ax.set(xlabel="x", ylim=(0, 5))
+    return Picture(figure, f"a line to {height}")
+
+
+def test_a_reused_figure_looks_as_a_fresh_one():
+    stage: dict = {}
+    with reused_figures(stage):
+        line_to(1.0)
+        first = line_to(4.0)
+        pixels(first)
+        again = line_to(2.0)
+    assert again.figure is first.figure and len(stage) == 1
+    assert line_to(2.0).figure is not first.figure
+    assert again.figure.axes[0].lines[0].get_ydata()[1] == 2.0
+
+
+def test_a_picture_needs_an_alt_text():
+    with pytest.raises(ValueError, match="alt text"):
+        Picture(subplots()[0], "  ")
+
+
+def test_the_alt_text_is_escaped_in_the_markup():
+    picture = Picture(line_to(1.0).figure, 'p(z|x) < "q"')
+    assert 'alt="p(z|x) &lt; &quot;q&quot;"' in bundle(picture)[0]["text/html"]
+
+
+def test_tiles_shows_every_image_once():
+    _, ((ax,),) = subplots()
+    images = np.stack([np.full((1, 4, 4), k / 10) for k in range(6)])
+    tiles(ax, images, columns=4)
+    sheet = ax.images[0].get_array()
+    assert sheet.shape == (9, 19)
+    assert all(np.isclose(sheet, k / 10).sum() >= 16 for k in range(6))
+
+
+def test_colours_keep_apart_for_colour_blind_readers():
+    """Luminance alone tells data, model, exact and bound apart (a grey projector)."""
+
+    def luminance(colour: str) -> float:
+        red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        return 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
+
+    values = sorted(luminance(c) for c in (base.EXACT, base.DATA, base.MODEL, base.BOUND))
+    assert min(b - a for a, b in itertools.pairwise(values)) > 0.02
