@@ -1,0 +1,25 @@
+"""What every test run sets first, and how a test asks for what not every machine has."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+import pytest
+
+_state = tempfile.mkdtemp(prefix="course-tests-")
+atexit.register(shutil.rmtree, _state, ignore_errors=True)
+# Before torch is imported, and in os.environ, so that kernels and other children have it too.
+os.environ["COURSE_PROGRESS"] = os.path.join(_state, "progress.jsonl")  # never the reader's own
+os.environ["COURSE_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.pop("COURSE_BUDGET", None)
+
+
+def require(name: str, available: bool, reason: str) -> None:
+    """Skip a test that needs `name` where it is missing; fail if COURSE_REQUIRE names it."""
+    if available:
+        return
+    wanted = os.environ.get("COURSE_REQUIRE", "").replace(",", " ").split()
+    if name in wanted:
+        pytest.fail(f"COURSE_REQUIRE names {name}, which is missing: {reason}", pytrace=False)
+    pytest.skip(f"{name}: {reason}")
