@@ -72,6 +72,15 @@ def test_cells_are_small_and_no_plumbing_is_in_view(path):
         assert "matplotlib" not in cell.source and "plt." not in cell.source, cell.id
 
 
+@each_lesson
+def test_the_setup_cell_imports_and_starts(path):
+    (setup,) = [cell for cell in code_cells(path) if "setup" in tags(cell)]
+    lines = setup.source.splitlines()
+    assert len(lines) <= 10
+    assert lines[-1] == f"rt = runtime.start(lesson={int(path.name[:2])}, seed=0)"
+    assert all(line.startswith(("import ", "from ")) for line in lines[:-1] if line)
+
+
 @each
 def test_ids_are_unique_and_tags_are_known(path):
     cells = read(path).cells
