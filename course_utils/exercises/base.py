@@ -6,21 +6,21 @@ A property never touches the student's objects: it calls `observe(answer, *input
 
 import ast
 import inspect
+import math
 import textwrap
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.observing import Observed, Plain, Raised, Recipe, Seed
-
-__all__ = ["Draw", "Exercise", "Observed", "Property", "Recipe", "Seed", "differs", "judge"]
+from course_utils.observing import Observed, Plain, Raised, Seed
 
 Answer = object  # an opaque handle: a function in the notebook, a name in the grader
 Observe = Callable[..., Observed]
+Number = Tensor | float
 
 
 class Draw:
@@ -69,6 +69,18 @@ class Property:
     hint: str
     test: Callable[[Answer, Observe, Draw], str | None]
     statistical: bool = False
+
+
+class Form(str):
+    """Evidence that the form of an answer is wrong; it brings a hint of its own."""
+
+    hint = "First the form: compare type and shape of what you return with the docstring."
+
+
+class Changed(Form):
+    """Evidence that an input was changed in place."""
+
+    hint = "Work on a copy: `x = x - m` makes a new tensor; `x -= m` and `x.sub_(m)` change yours."
 
 
 @dataclass(frozen=True)
@@ -152,11 +164,11 @@ class Verdict:
 
 
 class _Stop(Exception):
-    """The call raised: its record ends this property."""
+    """The call raised, or changed an input: this ends the property."""
 
-    def __init__(self, error: Raised) -> None:
-        super().__init__(error.message)
-        self.error = error
+    def __init__(self, evidence: str, error: Raised | None = None) -> None:
+        super().__init__(evidence)
+        self.evidence, self.error = evidence, error
 
 
 def judge(exercise: Exercise, answer: Answer, observe: Observe, seed: int | None = None) -> Verdict:
@@ -174,7 +186,8 @@ def judge(exercise: Exercise, answer: Answer, observe: Observe, seed: int | None
         evidence, error = _try(claimed, answer, observe, seed + index, exercise.id)
         if error and error.kind == "NotImplementedError" and error.message == exercise.id:
             return Verdict(exercise.id, "TODO", (), exercise.points)
-        outcomes.append(Outcome(claimed.claim, claimed.hint, evidence, error))
+        hint = evidence.hint if isinstance(evidence, Form) else claimed.hint
+        outcomes.append(Outcome(claimed.claim, hint, evidence, error))
         if error and error.kind == "TimeLimit":
             break  # the next ones would wait as long
     passed = len(outcomes) == exercise.points and all(outcome.holds for outcome in outcomes)
@@ -187,7 +200,10 @@ def _try(
     def guarded(handle: Answer, *inputs: object) -> Observed:
         seen = observe(handle, *inputs)
         if seen.error is not None:
-            raise _Stop(seen.error)
+            raise _Stop(f"{seen.error.kind}: {seen.error.message}", seen.error)
+        for position, (before, after) in enumerate(zip(inputs, seen.inputs_after, strict=True), 1):
+            if isinstance(before, Tensor) and not torch.equal(before.detach(), after):
+                raise _Stop(Changed(f"your function changed its input number {position}"))
         return seen
 
     try:
@@ -195,13 +211,26 @@ def _try(
         if evidence is not None and claimed.statistical:
             evidence = claimed.test(answer, guarded, Draw(seed + 1_000_003, scale=10))
     except _Stop as stop:
-        return f"{stop.error.kind}: {stop.error.message}", stop.error
+        return stop.evidence, stop.error
+    except Exception as stumbled:  # a right answer never gets here: the tests see to that
+        why = f"{type(stumbled).__name__}: {stumbled}"
+        return Form(f"the check cannot read what you returned ({why})"), None
     return evidence, None
+
+
+def equals(right: Callable, inputs: Callable[[Draw], tuple], name: str = "value") -> Callable:
+    """A property's test: the answer equals `right` on `inputs(draw)`, up to rounding."""
+
+    def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+        given = inputs(draw)
+        return differs(observe(answer, *given).value, right(*given), name)
+
+    return test
 
 
 def differs(
     value: Plain,
-    expected: Tensor | float,
+    expected: Number,
     name: str = "value",
     tolerance: float = 1e-9,
     where: str = "",
@@ -213,14 +242,9 @@ def differs(
     """
     at = f" {where}" if where else ""
     expected = torch.as_tensor(expected, dtype=torch.float64)
-    if isinstance(value, bool) or not isinstance(value, int | float | np.ndarray | Tensor):
-        return f"{name} is a {type(value).__name__}, asked is a tensor of numbers{at}"
-    got = torch.as_tensor(value)
-    if got.is_complex() or got.dtype == torch.bool:
-        return f"{name} has dtype {got.dtype}, asked are real numbers{at}"
-    if got.shape != expected.shape:
-        return f"{name} has shape {tuple(got.shape)}, asked is {tuple(expected.shape)}{at}"
-    got = got.double()
+    if form := _wrong_form(value, expected, name):
+        return Form(form + at)
+    got = _numbers(value).double()
     if not torch.isfinite(got).all():
         return f"{name} has NaN or infinite entries: {_few(got)}{at}"
     largest = max(1.0, float(expected.abs().max())) if expected.numel() else 1.0
@@ -229,10 +253,47 @@ def differs(
     return None
 
 
+def far(value: Plain, exact: Number, standard_error: Number, name: str = "value") -> str | None:
+    """None if every entry of a random `value` is within 4 standard errors of `exact`."""
+    if wrong := differs(value, exact, name, tolerance=math.inf):
+        return wrong
+    z = float(((_numbers(value).double() - exact) / standard_error).abs().max())
+    return f"{differs(value, exact, name, 0.0)}: {z:.1f} standard errors apart" if z > 4 else None
+
+
+def ignores_generator(answer: Answer, observe: Observe, draw: Draw, *inputs: object) -> str | None:
+    """None if `answer(*inputs, generator)` depends on the generator's seed and on nothing else."""
+    seed, other = draw.seed(), draw.seed()
+    first, again, second = (observe(answer, *inputs, s).value for s in (seed, seed, other))
+    if not _same(first, again):
+        return "two calls with equal generators give different results"
+    same = "two calls with generators of different seeds give the same result"
+    return same if _same(first, second) else None
+
+
+def _same(a: Plain, b: Plain) -> bool:
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return np.array_equal(np.asarray(a), np.asarray(b))
+
+
+def _wrong_form(value: Plain, expected: Tensor, name: str) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.ndarray | Tensor):
+        return f"{name} is a {type(value).__name__}, asked is a tensor of numbers"
+    got = _numbers(value)
+    if got.is_complex() or got.dtype == torch.bool:
+        return f"{name} has dtype {got.dtype}, asked are real numbers"
+    if got.shape != expected.shape:
+        return f"{name} has shape {tuple(got.shape)}, asked is {tuple(expected.shape)}"
+    return None
+
+
+def _numbers(value: Plain) -> Tensor:
+    """As a tensor; Python's numbers in float64, where torch would round them to float32."""
+    return torch.as_tensor(np.float64(value) if isinstance(value, int | float) else value)
+
+
 def _few(values: Tensor) -> str:
     """Up to four entries, readable."""
-    entries: Sequence[float] = values.flatten()[:4].tolist()
-    text = ", ".join(f"{entry:.6g}" for entry in entries)
-    if values.ndim == 0:
-        return text
-    return f"[{text}{', …' if values.numel() > 4 else ''}]"
+    text = ", ".join(f"{entry:.6g}" for entry in values.flatten()[:4].tolist())
+    return f"[{text}{', …' if values.numel() > 4 else ''}]" if values.ndim else text

@@ -1,0 +1,212 @@
+"""Exercises of lesson 05 that draw samples: Monte Carlo evidence, importance-weighted bound."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from course_utils.distributions import LinearGaussian
+from course_utils.exercises.base import (
+    Answer,
+    Draw,
+    Exercise,
+    Observe,
+    Property,
+    differs,
+    equals,
+    far,
+    ignores_generator,
+)
+
+# orthogonal columns: the posterior's latents are independent, like those of q
+TWO_CAUSES = torch.tensor([[1.0, 1.0], [0.5, -2.0], [0.0, 1.0]], dtype=torch.float64)
+
+
+def mc_log_likelihood(
+    x: Tensor, W: Tensor, s2: float, k: int, generator: torch.Generator
+) -> Tensor:
+    """Log of the mean of p(x|z_i) over k draws z_i ~ N(0, I), one value per row of x (B, D).
+
+    x|z ~ N(Wz, s2 I) with W (D, K). All noise comes from torch.randn(..., generator=generator,
+    dtype=x.dtype); the rows may share their draws.
+    """
+    z = torch.randn(k, W.shape[1], generator=generator, dtype=x.dtype)  # (k, K)
+    squared_error = ((x - (z @ W.T)[:, None]) ** 2).sum(2)  # (k, B)
+    log_lik = -0.5 * (squared_error / s2 + x.shape[1] * math.log(2 * math.pi * s2))
+    return log_lik.logsumexp(0) - math.log(k)
+
+
+def importance_weighted_bound(
+    x: Tensor, W: Tensor, s2: float, mean: Tensor, var: Tensor, K: int, generator: torch.Generator
+) -> Tensor:
+    """Log of the mean of K weights p(x|z_i) p(z_i) / q(z_i|x), one value per row of x (B, D).
+
+    z_i ~ q = N(mean, diag(var)), both (B, L); p(z) = N(0, I), x|z ~ N(Wz, s2 I) with W (D, L).
+    All noise comes from torch.randn(..., generator=generator, dtype=x.dtype).
+    """
+    eps = torch.randn(K, *mean.shape, generator=generator, dtype=x.dtype)  # (K, B, L)
+    z = mean + var.sqrt() * eps
+    log_lik = -0.5 * ((x - z @ W.T) ** 2 / s2 + math.log(2 * math.pi * s2)).sum(2)  # (K, B)
+    log_prior_over_q = 0.5 * (eps**2 + var.log() - z**2).sum(2)  # the 2 pi cancel
+    return (log_lik + log_prior_over_q).logsumexp(0) - math.log(K)
+
+
+def _evidence(x: Tensor, W: Tensor, s2: float, *_: object) -> Tensor:
+    """Exact log p(x), (B,): both estimates tend to it, some inputs make them equal to it."""
+    return LinearGaussian(W, torch.zeros_like(W[:, 0]), s2).log_evidence(x)
+
+
+def _problem(draw: Draw, K: int, W: float = 1, x: float = 1) -> tuple[Tensor, Tensor, float]:
+    """X (5, 3), W (3, K), s2; the arguments scale x and W."""
+    return x * draw.normal(5, 3), W * draw.normal(3, K), float(draw.uniform(0.5, 2.0))
+
+
+def _prior(K: int, rows: int = 5) -> tuple[Tensor, Tensor]:
+    return torch.zeros(rows, K).double(), torch.ones(rows, K).double()
+
+
+def _posterior(x: Tensor, W: Tensor, s2: float) -> tuple[Tensor, Tensor]:
+    """Mean and variances of p(z|x), (B, K) each: exact for K = 1, without correlations for more."""
+    mean, cov = LinearGaussian(W, torch.zeros_like(W[:, 0]), s2).posterior(x)
+    return mean, cov.diagonal().expand_as(mean)
+
+
+def _follows_generator(inputs: Callable[[Draw], tuple]) -> Callable:
+    return lambda answer, observe, draw: ignores_generator(answer, observe, draw, *inputs(draw))
+
+
+def _far_above_the_elbo(*q: Tensor) -> Callable:
+    """At w = 2, s2 = 0.25, x = 3 and q = prior the evidence is -2.70, the ELBO -26.2."""
+
+    def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+        x, W = (torch.tensor([[v]], dtype=torch.float64) for v in (3.0, 2.0))
+        for seed in [draw.seed() for _ in range(12)]:
+            value = observe(answer, x, W, 0.25, *q, 200, seed).value
+            if wrong := differs(value, torch.zeros(1), tolerance=math.inf):
+                return wrong
+            if (value := torch.as_tensor(value).item()) < -14:
+                return f"you: {value:.4g}, right is near -2.7 (w = 2, s2 = 0.25, x = 3)"
+        return None
+
+    return test
+
+
+def _log_mean_tends_to_evidence(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+    (x, _, s2), W = _problem(draw, K=2), TWO_CAUSES
+    k, log_p = draw.count(1000), _evidence(x, W, s2)
+    # E p(x|z)^2 = (4 pi s2)^(-D/2) N(x; 0, W W^T + s2/2 I) gives the standard error
+    log_second_moment = _evidence(x, W, s2 / 2) - 1.5 * math.log(4 * math.pi * s2)
+    error = (((log_second_moment - 2 * log_p).exp() - 1) / k).sqrt()
+    return far(observe(answer, x, W, s2, k, draw.seed()).value, log_p, error)
+
+
+def _bound_tends_to_evidence(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+    x, W, s2 = _problem(draw, K=2)
+    mean, var = _posterior(x, W, s2)
+    mean, var = mean + 0.3 * var.sqrt(), 1.5 * var
+    many = x.repeat(2000, 1), W, s2, mean.repeat(2000, 1), var.repeat(2000, 1), 1, draw.generator
+    weights = importance_weighted_bound(*many).view(2000, 5).exp()
+    K = draw.count(500)
+    error = weights.std(0) / weights.mean(0) / math.sqrt(K)
+    for seed in [draw.seed() for _ in range(4)]:
+        value = observe(answer, x, W, s2, mean, var, K, seed).value
+        if wrong := far(value, _evidence(x, W, s2), error):
+            return wrong
+    return None
+
+
+MONTE_CARLO = (
+    Property(
+        "one draw with W = 0 gives log N(x; 0, s2 I)",
+        "With W = 0 every z gives the same likelihood. Is s2 a variance in your code, and does the "
+        "normalising constant come once per dimension?",
+        equals(_evidence, lambda d: (*_problem(d, K=2, W=0), 1, d.seed())),
+    ),
+    Property(
+        "fifty equal likelihoods have the mean of one",
+        "It is the log of a mean, not of a sum: what must leave the log of the sum?",
+        equals(_evidence, lambda d: (*_problem(d, K=2, W=0), 50, d.seed())),
+    ),
+    Property(
+        "stays finite where the likelihood underflows",
+        "exp(-800) is 0 in floating point, and log 0 is -inf: can the largest log likelihood leave "
+        "the mean before exp is taken?",
+        equals(_evidence, lambda d: (*_problem(d, K=2, W=0, x=1000), 50, d.seed())),
+    ),
+    Property(
+        "equal seeds give equal results, other seeds others",
+        "Every random number comes from the generator you are given; make none of your own.",
+        _follows_generator(lambda d: (*_problem(d, K=2), 20)),
+    ),
+    Property(
+        "is the log of the mean, not the mean of the logs",
+        "The mean of the logs is the ELBO with q = prior, -26.2 here and not -2.7: which comes "
+        "first, the mean or the log? And every draw counts.",
+        _far_above_the_elbo(),
+    ),
+    Property(
+        "is near the evidence for many draws",
+        "Are the draws standard normal, with one number for each of the K latents?",
+        _log_mean_tends_to_evidence,
+        statistical=True,
+    ),
+)
+
+
+def _at_posterior(draw: Draw, K: int, W: Tensor | None = None) -> tuple:
+    x, one_cause, s2 = _problem(draw, K=1)
+    W = one_cause if W is None else W
+    return x, W, s2, *_posterior(x, W, s2), K, draw.seed()
+
+
+IMPORTANCE = (
+    Property(
+        "with q = p(z|x) a single weight is the evidence",
+        "At the posterior p(x|z) p(z) / q(z|x) is p(x), whatever z is drawn. Are all three "
+        "densities there, is z drawn from q, and is var a variance throughout?",
+        equals(_evidence, lambda d: _at_posterior(d, K=1)),
+    ),
+    Property(
+        "fifty equal weights have the mean of one",
+        "It is the log of a mean, not of a sum: what must leave the log of the sum?",
+        equals(_evidence, lambda d: _at_posterior(d, K=50)),
+    ),
+    Property(
+        "stays finite where the weights underflow",
+        "exp(-800) is 0 in floating point, and log 0 is -inf: can the largest log weight leave the "
+        "mean before exp is taken?",
+        equals(_evidence, lambda d: (*_problem(d, 2, W=0, x=1000), *_prior(2), 50, d.seed())),
+    ),
+    Property(
+        "equal seeds give equal results, other seeds others",
+        "Every random number comes from the generator you are given; make none of your own.",
+        _follows_generator(lambda d: (*_problem(d, K=2), *_prior(2), 20)),
+    ),
+    Property(
+        "more weights lift the bound",
+        "K has no effect: you built the ELBO. Which comes first, the mean over weights or the log? "
+        "And each weight needs a draw of its own.",
+        _far_above_the_elbo(*_prior(1, rows=1)),
+    ),
+    Property(
+        "two latents: a single weight is the evidence, too",
+        "Right for one latent, wrong for two: sum every log density over the latents, and over the "
+        "dimensions of x, before weights are averaged.",
+        equals(_evidence, lambda d: _at_posterior(d, K=1, W=TWO_CAUSES)),
+    ),
+    Property(
+        "is near the evidence for K = 500",
+        "The weights are right, so look at the draws: are they from q, with a number of their own "
+        "for each of the latents?",
+        _bound_tends_to_evidence,
+        statistical=True,
+    ),
+)
+
+EXERCISES = (
+    Exercise("05-e3", "The log of an average", 15, 2, MONTE_CARLO, mc_log_likelihood),
+    Exercise(
+        "05-e5", "More weights, a tighter bound", 20, 3, IMPORTANCE, importance_weighted_bound
+    ),
+)
