@@ -6,6 +6,7 @@ The file is `.course/progress.jsonl` in the project; COURSE_PROGRESS names anoth
 
 import json
 import os
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -71,6 +72,7 @@ def _append(event: dict[str, str]) -> None:
     handle = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(handle, line.encode())
-        os.fsync(handle)
+        if stat.S_ISREG(os.fstat(handle).st_mode):  # os.devnull cannot be synced
+            os.fsync(handle)
     finally:
         os.close(handle)

@@ -1,0 +1,329 @@
+"""Lesson 00: right answers by other routes pass, every known mistake meets its own hint."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Categorical, MultivariateNormal, kl_divergence
+
+from course_utils import distributions
+from course_utils.exercises.lesson00 import gaussian_condition, gaussian_kl, jsd, mc_mean
+from tests.exercises.harness import accepts, rejects
+
+
+def mc_mean_in_a_loop(f, sampler, n, generator):
+    """One pass that keeps only two sums; plain floats come out."""
+    values = f(sampler(n, generator)).tolist()
+    mean = math.fsum(values) / n
+    return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / n / n)
+
+
+def condition_by_precision(mean, cov, index, value):
+    seen = torch.zeros(len(mean), dtype=torch.bool)
+    seen[index] = True
+    precision = torch.linalg.inv(cov)
+    surprise = (value - mean[index])[torch.argsort(torch.tensor(index))]
+    new = torch.linalg.inv(precision[~seen][:, ~seen])
+    return mean[~seen] - new @ precision[~seen][:, seen] @ surprise, new
+
+
+def kl_by_library(mean1, cov1, mean2, cov2):
+    one, two = MultivariateNormal(mean1, cov1), MultivariateNormal(mean2, cov2)
+    return kl_divergence(one, two)
+
+
+def jsd_by_library(p, q, dx):
+    """As tables: the cells' probabilities are density times width."""
+    m = (p + q) / 2
+    one, two, middle = (Categorical(probs=(law * dx).clamp(min=1e-300)) for law in (p, q, m))
+    return (kl_divergence(one, middle) + kl_divergence(two, middle)) / 2
+
+
+def jsd_with_a_guard(p, q, dx):
+    m = (p + q) / 2
+    tiny = 1e-14
+    sides = [law * torch.log((law + tiny) / (m + tiny)) for law in (p, q)]
+    return sum(torch.trapezoid(torch.nn.functional.pad(side, (1, 1)), dx=dx) for side in sides) / 2
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer"),
+    [
+        ("00-e1", mc_mean_in_a_loop),
+        ("00-e2", condition_by_precision),
+        ("00-e2", distributions.gaussian_condition),
+        ("00-e3", kl_by_library),
+        ("00-e3", distributions.gaussian_kl),
+        ("00-e4", jsd_by_library),
+        ("00-e4", jsd_with_a_guard),
+    ],
+)
+def test_other_right_routes_are_accepted(exercise, answer):
+    accepts(exercise, answer)
+
+
+def test_references_equal_the_package():
+    generator = torch.Generator().manual_seed(0)
+    for d in (2, 3, 7):
+        roots = torch.randn(2, d, d, generator=generator, dtype=torch.float64)
+        cov1, cov2 = roots @ roots.mT + torch.eye(d, dtype=torch.float64)
+        mean1, mean2 = torch.randn(2, d, generator=generator, dtype=torch.float64)
+        kl = distributions.gaussian_kl(mean1, cov1, mean2, cov2)
+        torch.testing.assert_close(gaussian_kl(mean1, cov1, mean2, cov2), kl)
+        ours = gaussian_condition(mean1, cov1, [d - 1], mean2[:1])
+        theirs = distributions.gaussian_condition(mean1, cov1, [d - 1], mean2[:1])
+        torch.testing.assert_close(ours, theirs)
+
+
+def _f_of_the_mean(f, sampler, n, generator):
+    draws = sampler(n, generator)
+    return f(draws.mean()), f(draws).std() / math.sqrt(n)
+
+
+def _sum_instead_of_mean(f, sampler, n, generator):
+    values = f(sampler(n, generator))
+    return values.sum(), values.std() / math.sqrt(n)
+
+
+def _one_number(f, sampler, n, generator):
+    return f(sampler(n, generator)).mean()
+
+
+def _sd_instead_of_se(f, sampler, n, generator):
+    values = f(sampler(n, generator))
+    return values.mean(), values.std()
+
+
+def _variance_of_the_mean(f, sampler, n, generator):
+    values = f(sampler(n, generator))
+    return values.mean(), values.var() / n
+
+
+def _spread_of_the_draws(f, sampler, n, generator):
+    draws = sampler(n, generator)
+    return f(draws).mean(), draws.std() / math.sqrt(n)
+
+
+def _variance_over_root_n(f, sampler, n, generator):
+    values = f(sampler(n, generator))
+    return values.mean(), values.var() / math.sqrt(n)
+
+
+def _own_chance(f, sampler, n, generator):
+    values = f(sampler(n, None))
+    return values.mean(), values.std() / math.sqrt(n)
+
+
+def _seeded_inside(f, sampler, n, generator):
+    return mc_mean(f, sampler, n, generator.manual_seed(0))
+
+
+def _a_new_generator(f, sampler, n, generator):
+    return mc_mean(f, sampler, n, torch.Generator())
+
+
+def _without_outliers(f, sampler, n, generator):
+    values = f(sampler(n, generator))
+    kept = values[values < values.mean() + 4 * values.std()]
+    return kept.mean(), kept.std() / math.sqrt(n)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (_f_of_the_mean, "f of the mean"),
+        (_sum_instead_of_mean, "f of the mean"),
+        (_one_number, "compare type and shape"),
+        (_sd_instead_of_se, "divide by √n"),
+        (_variance_of_the_mean, "divide by √n"),
+        (_spread_of_the_draws, "of the draws x"),
+        (_variance_over_root_n, "of the draws x"),
+        (_own_chance, "generator that you were given"),
+        (_seeded_inside, "All replicates equal"),
+        (_a_new_generator, "All replicates equal"),
+        (_without_outliers, "Every draw counts"),
+    ],
+)
+def test_mc_mean_mistakes_meet_their_hint(wrong, hint):
+    rejects("00-e1", wrong, hint)
+
+
+def _the_observed_part(mean, cov, index, value):
+    rest = [i for i in range(len(mean)) if i not in index]
+    return gaussian_condition(mean, cov, rest, mean[rest])
+
+
+def _prior_covariance(mean, cov, index, value):
+    rest = [i for i in range(len(mean)) if i not in index]
+    return gaussian_condition(mean, cov, index, value)[0], cov[rest][:, rest]
+
+
+def _covariance_grows(mean, cov, index, value):
+    new_mean, new_cov = gaussian_condition(mean, cov, index, value)
+    rest = [i for i in range(len(mean)) if i not in index]
+    return new_mean, 2 * cov[rest][:, rest] - new_cov
+
+
+def _value_instead_of_surprise(mean, cov, index, value):
+    return gaussian_condition(mean, cov, index, value + mean[index])
+
+
+def _gain_without_variance(mean, cov, index, value):
+    rest = [i for i in range(len(mean)) if i not in index]
+    moved = mean[rest] + cov[rest][:, index] @ (value - mean[index])
+    return moved, gaussian_condition(mean, cov, index, value)[1]
+
+
+def _prior_mean(mean, cov, index, value):
+    rest = [i for i in range(len(mean)) if i not in index]
+    return mean[rest], gaussian_condition(mean, cov, index, value)[1]
+
+
+def _diagonal_of_the_block(mean, cov, index, value):
+    rest = [i for i in range(len(mean)) if i not in index]
+    gain = cov[rest][:, index] / cov.diagonal()[index]
+    return mean[rest] + gain @ (value - mean[index]), cov[rest][:, rest] - gain @ cov[index][
+        :, rest
+    ]
+
+
+def _sorted_index(mean, cov, index, value):
+    return gaussian_condition(mean, cov, sorted(index), value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (_the_observed_part, "Which entries are asked for"),
+        (_prior_covariance, "Observing must shrink C"),
+        (_covariance_grows, "Observing must shrink C"),
+        (_value_instead_of_surprise, "Only the surprise"),
+        (_gain_without_variance, "Only the surprise"),
+        (_prior_mean, "Only the surprise"),
+        (_diagonal_of_the_block, "inverse of their whole block"),
+        (_sorted_index, "order of index"),
+    ],
+)
+def test_gaussian_condition_mistakes_meet_their_hint(wrong, hint):
+    rejects("00-e2", wrong, hint)
+
+
+def _d_forgotten(mean1, cov1, mean2, cov2):
+    return gaussian_kl(mean1, cov1, mean2, cov2) + len(mean1) / 2
+
+
+def _shift_without_metric(mean1, cov1, mean2, cov2):
+    shift = mean2 - mean1
+    right = gaussian_kl(mean1, cov1, mean2, cov2)
+    return right + 0.5 * (shift @ shift - shift @ torch.linalg.solve(cov2, shift))
+
+
+def _half_forgotten(mean1, cov1, mean2, cov2):
+    return 2 * gaussian_kl(mean1, cov1, mean2, cov2)
+
+
+def _covariances_squared(mean1, cov1, mean2, cov2):
+    return gaussian_kl(mean1, cov1 @ cov1, mean2, cov2 @ cov2)
+
+
+def _swapped(mean1, cov1, mean2, cov2):
+    return gaussian_kl(mean2, cov2, mean1, cov1)
+
+
+def _log_upside_down(mean1, cov1, mean2, cov2):
+    return gaussian_kl(mean1, cov1, mean2, cov2) + torch.logdet(cov1) - torch.logdet(cov2)
+
+
+def _log_without_d(mean1, cov1, mean2, cov2):
+    """As on a slide: log σ2/σ1 once, whatever d."""
+    log_ratio = torch.logdet(cov2) - torch.logdet(cov1)
+    return gaussian_kl(mean1, cov1, mean2, cov2) - 0.5 * (1 - 1 / len(mean1)) * log_ratio
+
+
+def _diagonals_only(mean1, cov1, mean2, cov2):
+    shift = torch.linalg.solve(cov2, mean2 - mean1)
+    var1, var2 = cov1.diagonal(), cov2.diagonal()
+    distance = (mean2 - mean1) @ shift
+    return 0.5 * ((var1 / var2 - 1 + (var2 / var1).log()).sum() + distance)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (_d_forgotten, "what takes it away"),
+        (_shift_without_metric, "where is the 1/2"),
+        (_half_forgotten, "where is the 1/2"),
+        (_covariances_squared, "where is the 1/2"),
+        (_swapped, "Which law do you average over"),
+        (_log_upside_down, "which sign has the log ratio"),
+        (_log_without_d, "3 times the d = 1 value"),
+        (_diagonals_only, "whole matrices"),
+    ],
+)
+def test_gaussian_kl_mistakes_meet_their_hint(wrong, hint):
+    rejects("00-e3", wrong, hint)
+
+
+def _kl(p, m, dx):
+    return (torch.xlogy(p, p) - torch.xlogy(p, m)).sum() * dx
+
+
+def _middle_is_a_sum(p, q, dx):
+    return 0.5 * (_kl(p, p + q, dx) + _kl(q, p + q, dx))
+
+
+def _zero_times_log_zero(p, q, dx):
+    m = (p + q) / 2
+    return 0.5 * ((p * (p / m).log()).sum() + (q * (q / m).log()).sum()) * dx
+
+
+def _mean_of_both_kls(p, q, dx):
+    return 0.5 * (_kl(p, q, dx) + _kl(q, p, dx))
+
+
+def _no_half(p, q, dx):
+    return 2 * jsd(p, q, dx)
+
+
+def _base_two(p, q, dx):
+    return jsd(p, q, dx) / math.log(2)
+
+
+def _its_square_root(p, q, dx):
+    return jsd(p, q, dx).clamp(min=0).sqrt()
+
+
+def _only_where_both_are(p, q, dx):
+    both = (p > 0) & (q > 0)
+    return jsd(p[both], q[both], dx)
+
+
+def _one_sided(p, q, dx):
+    return _kl(p, (p + q) / 2, dx)
+
+
+def _no_dx(p, q, dx):
+    return jsd(p, q, 1.0)
+
+
+def _dx_twice(p, q, dx):
+    return jsd(p, q, dx) * dx
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (_middle_is_a_sum, "is your m an average"),
+        (_zero_times_log_zero, "0 · log 0"),
+        (_mean_of_both_kls, "0 · log 0"),
+        (_no_half, "2 log 2"),
+        (_base_two, "base 2"),
+        (_its_square_root, "square root"),
+        (_only_where_both_are, "left out"),
+        (_one_sided, "Swap p and q"),
+        (_no_dx, "where is dx"),
+        (_dx_twice, "where is dx"),
+    ],
+)
+def test_jsd_mistakes_meet_their_hint(wrong, hint):
+    rejects("00-e4", wrong, hint)
