@@ -204,8 +204,7 @@ class LinearGaussian:
     def maximum_likelihood(cls, x: Float[Tensor, "N D"], K: int) -> "LinearGaussian":
         """W = U_K (L_K - s2 I)^1/2, b = mean of x, s2 = mean of the D - K smallest eigenvalues.
 
-        Eigenvalues L and eigenvectors U of the covariance with 1/N, the largest first; any rotation
-        of the latents is as likely, here there is none.
+        L, U: eigenvalues and vectors of the 1/N covariance, largest first; no rotation of latents.
 
         Raises:
             ValueError: K outside 1..D-1, or data without variance outside K dimensions.
@@ -256,12 +255,14 @@ class LinearGaussian:
 
         E_q[log p(x | z)] = log p(x | mean) - tr(W^T W diag exp(log_var)) / (2 s2).
         """
+        kl = kl_to_standard_normal(mean, log_var)
+        at_mean = self.log_likelihood_given(x, mean)
         trace = log_var.exp() @ (self.W**2).sum(dim=0)  # (B,)
-        reconstruction = self.log_likelihood_given(x, mean) - trace / (2 * self.s2)
-        return reconstruction - kl_to_standard_normal(mean, log_var)
+        return at_mean - trace / (2 * self.s2) - kl
 
     def gap(self, x: Data, mean: Latents, log_var: Latents) -> PerExample:
         """KL(q || p(z | x)) = log p(x) - ELBO, for q = N(mean, diag exp(log_var))."""
+        _demand(mean.shape == log_var.shape, "one shape", mean=mean, log_var=log_var)
         posterior_mean, posterior_cov = self.posterior(x)
         q_cov = log_var.exp().diag_embed()  # (B, K, K)
         return gaussian_kl(mean, q_cov, posterior_mean, posterior_cov.expand_as(q_cov))

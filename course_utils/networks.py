@@ -37,14 +37,13 @@ class MLP(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """(..., sizes[0]) -> (..., sizes[-1])."""
         if x.shape[-1:] != self.sizes[:1]:
-            raise ValueError(
-                f"MLP {self.sizes} got {tuple(x.shape)}; legal: (..., {self.sizes[0]})"
-            )
+            found, legal = tuple(x.shape), f"(..., {self.sizes[0]})"
+            raise ValueError(f"MLP {self.sizes} got {found}; legal: {legal}")
         return super().forward(x)
 
 
 class ConvEncoder(nn.Module):
-    """(B, C, H, W) -> (B, out): halve the sides by convolutions down to 4 to 7, then a linear map.
+    """(B, C, H, W) -> (B, out): convolutions halve the sides, mostly to 4 to 7; then a linear map.
 
     Args:
         image_shape: (C, H, W); both sides multiples of 4, at least 8 (8, 16, 28, 32, ...).
@@ -67,14 +66,14 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B out"]:
         """`out` numbers for each image."""
-        if x.ndim != 4 or x.shape[1:] != self.image_shape:
-            legal = ("B", *self.image_shape)
-            raise ValueError(f"ConvEncoder got {tuple(x.shape)}; legal: {legal}")
+        if x.shape[1:] != self.image_shape:
+            legal = ", ".join(map(str, self.image_shape))
+            raise ValueError(f"ConvEncoder got {tuple(x.shape)}; legal: (B, {legal})")
         return self.net(x)
 
 
 class ConvDecoder(nn.Module):
-    """(B, latent) -> (B, C, H, W): a linear map to 4 to 7 pixels a side, doubled up to H and W.
+    """(B, latent) -> (B, C, H, W): the way of `ConvEncoder` back, up to H and W.
 
     Args:
         latent: K, numbers that an image is made of.
@@ -105,7 +104,7 @@ class ConvDecoder(nn.Module):
     def forward(self, z: Float[Tensor, "B K"]) -> Float[Tensor, "B C H W *per_pixel"]:
         """An image, or `per_pixel` numbers for each of its entries."""
         if z.ndim != 2 or z.shape[1] != self.latent:
-            raise ValueError(f"ConvDecoder got {tuple(z.shape)}; legal: ('B', {self.latent})")
+            raise ValueError(f"ConvDecoder got {tuple(z.shape)}; legal: (B, {self.latent})")
         image = self.net(z)
         if self.per_pixel is None:
             return image
@@ -113,7 +112,7 @@ class ConvDecoder(nn.Module):
 
 
 def _scales(image_shape: ImageShape, **sizes: int) -> tuple[int, int, int]:
-    """How often both sides can be halved while they are even and above 4, and what is left."""
+    """How often both sides can be halved while they are even and 8 or more, and what is left."""
     for name, value in sizes.items():
         if value < 1:
             raise ValueError(f"{name} = {value}; legal: a positive integer")
@@ -122,6 +121,6 @@ def _scales(image_shape: ImageShape, **sizes: int) -> tuple[int, int, int]:
         raise ValueError(f"image_shape {tuple(image_shape)}; legal: {legal}")
     _, height, width = image_shape
     halvings = 0
-    while height % 2 == width % 2 == 0 and min(height, width) > 4:
+    while height % 2 == width % 2 == 0 and min(height, width) >= 8:
         height, width, halvings = height // 2, width // 2, halvings + 1
     return halvings, height, width
