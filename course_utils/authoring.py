@@ -31,11 +31,10 @@ def notebook_path(lesson: str) -> Path:
         ValueError: no such lesson; the message lists those that are there.
     """
     folder = project_root() / "notebooks"
-    found = sorted(
-        folder.glob(f"{lesson}.ipynb" if lesson == "start_here" else f"{lesson}_*.ipynb")
-    )
+    stored = sorted(folder.glob("*.ipynb"))
+    found = [path for path in stored if lesson in (path.stem, path.stem[:2])]
     if len(found) != 1:
-        legal = ", ".join(path.stem for path in sorted(folder.glob("*.ipynb")))
+        legal = ", ".join(path.stem for path in stored)
         raise ValueError(f"no lesson {lesson!r}; legal: the first two digits of one of {legal}")
     return found[0]
 

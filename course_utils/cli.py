@@ -1,0 +1,162 @@
+"""The command line: `course lab | progress | solve | doctor`."""
+
+import errno
+import json
+import os
+import secrets
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from course_utils.install import ROOT  # runtime.project_root() would wait for torch
+
+START = "notebooks/start_here.ipynb"
+NEXT_PORTS = 50
+# JupyterLab is not to ask at its first start whether you want its news.
+PAGE_CONFIG = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+
+app = typer.Typer(
+    help="Generative Models, Line by Line.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line; a mistake in what was asked is one line on stderr and exit code 1."""
+    app(prog_name="course")
+
+
+@app.command()
+def lab(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The first port to try.")] = 8888,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    browser: Annotated[bool, typer.Option(help="Open a browser, where there is one.")] = True,
+) -> None:
+    """Open the course in JupyterLab and print its address."""
+    if not (ROOT / START).is_file():
+        _fail(f"{ROOT / START} is missing: is this checkout complete?")
+    free = _free_port(host, port)
+    token = os.environ.setdefault("JUPYTER_TOKEN", secrets.token_hex(24))
+    if free != port:
+        print(f"Port {port} is taken, so this is port {free}.")
+    print(f"JupyterLab is at {_address(host, free, token)}")
+    print("Ctrl-C twice stops it.", flush=True)
+    from jupyterlab.labapp import LabApp  # takes seconds
+
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "labconfig" / "page_config.json"
+        config.parent.mkdir()
+        config.write_text(json.dumps(PAGE_CONFIG), encoding="utf-8")
+        given = os.environ.get("JUPYTER_CONFIG_PATH")
+        os.environ["JUPYTER_CONFIG_PATH"] = f"{given}{os.pathsep}{folder}" if given else folder
+        LabApp.launch_instance(argv=_lab_options(host, free, browser and _has_screen()))
+
+
+@app.command()
+def progress(
+    reset: Annotated[str, typer.Option(help="Put one exercise (05-e2) back to TODO.")] = "",
+) -> None:
+    """Show which exercises you have passed."""
+    from course_utils import exercises, progress as store
+
+    if reset:
+        try:
+            exercises.find(reset)
+        except ValueError as error:
+            _fail(str(error))
+        store.reset(reset)
+    states, shown = store.summary(), store.shown()
+    for lesson in range(19):
+        for exercise in exercises.of_lesson(f"{lesson:02d}"):
+            state = states.get(exercise.id, "TODO")
+            seen = "  (solution shown)" if exercise.id in shown else ""
+            print(f"{exercise.id:<7} {state:<8} {exercise.name}{seen}")
+
+
+@app.command()
+def solve(
+    lesson: Annotated[str, typer.Argument(help="Its number: 05.")],
+) -> None:
+    """Write a copy of a lesson with every exercise solved, and print where it is."""
+    from course_utils import authoring
+
+    try:
+        print(authoring.solve(lesson.zfill(2)))
+    except ValueError as error:
+        _fail(str(error))
+
+
+@app.command()
+def doctor() -> None:
+    """Look at Python, packages, device, sandbox, browser and data; say what is wrong."""
+    from course_utils.doctor import examine, report
+
+    findings = examine()
+    print(report(findings))
+    sys.exit(any(finding.state == "WRONG" for finding in findings))
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"course: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _free_port(host: str, first: int) -> int:
+    """The first port from `first` on that nobody listens at."""
+    last = min(first + NEXT_PORTS, 65535)
+    for port in range(first, last + 1):
+        if _can_listen(host, port):
+            return port
+    _fail(f"no port from {first} to {last} can be listened at; name another: make lab PORT=...")
+
+
+def _can_listen(host: str, port: int) -> bool:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        _fail(
+            f"host {host!r} is not known ({error.strerror}); legal: 127.0.0.1, 0.0.0.0 (all), ..."
+        )
+    with socket.socket(family) as trial:
+        if os.name == "posix":  # so that a server stopped a moment ago does not count
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                _fail(f"host {host!r} is not this machine; legal: 127.0.0.1, 0.0.0.0 (all), ...")
+            return False
+    return True
+
+
+def _address(host: str, port: int, token: str) -> str:
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
+    return f"http://{name}:{port}/lab/tree/{START}" + (f"?token={token}" if token else "")
+
+
+def _lab_options(host: str, port: int, browser: bool) -> list[str]:
+    options = [
+        f"--ServerApp.root_dir={ROOT}",
+        f"--ServerApp.ip={host}",
+        f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",
+        f"--ServerApp.open_browser={browser}",
+        f"--LabApp.default_url=/lab/tree/{START}",
+        "--LabApp.news_url=None",  # no request leaves the machine
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--log-level=WARN",
+    ]
+    root_user = hasattr(os, "geteuid") and os.geteuid() == 0  # usual in a container
+    return [*options, "--allow-root"] if root_user else options
+
+
+def _has_screen() -> bool:
+    """Without one, `webbrowser` may start a text browser in the terminal."""
+    elsewhere = not sys.platform.startswith("linux")
+    return elsewhere or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME")))

@@ -1,0 +1,230 @@
+"""The package keeps its shape: layers, budgets, sources; each rule is seen to reject a plant."""
+
+import ast
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import require
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "course_utils"
+FAMILIES = {"autoregressive", "flows", "autoencoders", "vae", "vq", "gan", "diffusion"}
+# A module imports only from rows above its own; a folder is one entry.
+LAYERS = (
+    {"runtime", "tensors"},
+    {"distributions", "networks", "checkpoints"},
+    {"data", "shapes", "training"},
+    FAMILIES | {"metrics"},
+    {"derivation", "observing", "plots"},
+    {"widgets", "progress", "exercises"},
+    {"checks"},
+    {"grading", "presenter"},
+    {"authoring", "install"},
+    {"doctor"},
+    {"cli"},
+    {"__main__"},
+)
+ROW = {name: row for row, names in enumerate(LAYERS) for name in names}
+MODULE_LINES, FUNCTION_LINES, PACKAGE_LINES = 300, 50, 4000
+PLACES = re.compile(
+    r"\.\./shared|(?<![\w.])shared/(data|notes|curriculum|bench|tools|HOUSE|STYLE)"
+    r"|(?<![\w./-])/work\b|/opt/(pypi|wheels)|/tmp/brief"
+)
+
+
+def sources(package: Path = PACKAGE) -> dict[str, str]:
+    """The source of every module by its path below the package: "vae.py", "plots/base.py"."""
+    paths = sorted(package.rglob("*.py"))
+    return {p.relative_to(package).as_posix(): p.read_text(encoding="utf-8") for p in paths}
+
+
+def imported(source: str) -> set[str]:
+    """The modules of the package that a source imports, anywhere in it: "vae", "plots.base"."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        found |= {n.removeprefix("course_utils.") for n in names if n.startswith("course_utils.")}
+    return found
+
+
+def layer_violations(modules: dict[str, str]) -> list[str]:
+    """Imports that go down or sideways, and inside a folder imports of anything but base.py."""
+    wrong = []
+    for path, source in modules.items():
+        own = path.removesuffix(".py").split("/")
+        if path == "__init__.py":
+            wrong += [f"{path} imports {name}" for name in imported(source)]
+            continue
+        if own[0] not in ROW:
+            wrong.append(f"{path} has no layer: put it into LAYERS, by a decision record")
+            continue
+        for name in sorted(imported(source)):
+            other = name.split(".")
+            if other[0] == own[0]:
+                allowed = len(own) == 2 and other[1] == "base" and own[1] != "base"
+            else:
+                allowed = ROW.get(other[0], 99) < ROW[own[0]]
+            if not allowed:
+                wrong.append(f"{path} imports {name}")
+    return wrong
+
+
+def budget_violations(modules: dict[str, str]) -> list[str]:
+    """Modules, functions and the package over their number of lines."""
+    wrong, total = [], 0
+    for path, source in modules.items():
+        lines = len(source.splitlines())
+        total += 0 if path.startswith(("exercises/", "plots/")) else lines
+        if lines > MODULE_LINES:
+            wrong.append(f"{path} has {lines} lines; at most {MODULE_LINES}")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = node.end_lineno - node.lineno + 1
+                if length > FUNCTION_LINES:
+                    wrong.append(f"{path}: {node.name} has {length}; at most {FUNCTION_LINES}")
+    if total > PACKAGE_LINES:
+        wrong.append(f"the package has {total} lines; at most {PACKAGE_LINES}")
+    return wrong
+
+
+def source_violations(modules: dict[str, str]) -> list[str]:
+    """Public functions of a family module whose docstring names no `Source:`."""
+    wrong = []
+    for path, source in modules.items():
+        if path.removesuffix(".py") not in FAMILIES:
+            continue
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                if not re.search(r"^Source: \S", ast.get_docstring(node) or "", re.MULTILINE):
+                    wrong.append(f"{path}: {node.name} has no `Source:` line")
+    return wrong
+
+
+def accelerator_violations(modules: dict[str, str]) -> list[str]:
+    """Modules beside runtime.py that ask whether CUDA or MPS is there."""
+    asks = re.compile(r"torch\.(cuda|backends\.mps|mps)\.(is_available|device_count)")
+    return [path for path, text in modules.items() if path != "runtime.py" and asks.search(text)]
+
+
+def test_a_module_imports_only_from_layers_above():
+    assert layer_violations(sources()) == []
+
+
+def test_modules_and_functions_stay_readable_in_one_sitting():
+    assert budget_violations(sources()) == []
+
+
+def test_every_public_function_of_a_family_names_its_source():
+    assert source_violations(sources()) == []
+
+
+def test_only_the_runtime_asks_about_accelerators():
+    assert accelerator_violations(sources()) == []
+
+
+def tracked_texts() -> dict[str, str]:
+    """The text of every file of the repository but this one, which names what it looks for."""
+    git = shutil.which("git")
+    require("git", bool(git and (ROOT / ".git").exists()), "this folder is no clone")
+    listed = subprocess.run([git, "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    binary = {".png", ".safetensors", ".npz"}
+    kept = [p for p in paths if p.is_file() and p.suffix not in binary and p != Path(__file__)]
+    return {p.relative_to(ROOT).as_posix(): p.read_text(encoding="utf-8") for p in kept}
+
+
+def test_no_tracked_file_names_a_place_outside_the_project():
+    found = {name: PLACES.search(text) for name, text in tracked_texts().items()}
+    assert {name: match[0] for name, match in found.items() if match} == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "expected"),
+    [
+        ("vae.py", "from course_utils.flows import coupling", "vae.py imports flows.coupling"),
+        ("vae.py", "def f():\n    import course_utils.gan", "vae.py imports gan"),
+        ("tensors.py", "from course_utils import vae", "tensors.py imports vae"),
+        ("tensors.py", "from course_utils import runtime", "tensors.py imports runtime"),
+        (
+            "plots/lesson06.py",
+            "from course_utils.plots.lesson05 import f",
+            "plots/lesson06.py imports plots.lesson05.f",
+        ),
+        (
+            "plots/lesson06.py",
+            "from course_utils.widgets import explore",
+            "plots/lesson06.py imports widgets.explore",
+        ),
+        (
+            "checks.py",
+            "if TYPE_CHECKING:\n    from course_utils import cli",
+            "checks.py imports cli",
+        ),
+        ("helpers.py", "", "helpers.py has no layer: put it into LAYERS, by a decision record"),
+        ("__init__.py", "from course_utils import vae", "__init__.py imports vae"),
+        ("vae.py", "from course_utils.helpers import f", "vae.py imports helpers.f"),
+    ],
+)
+def test_a_planted_import_is_found(path, source, expected):
+    assert layer_violations({path: source}) == [expected]
+
+
+def test_legal_imports_are_left_alone():
+    legal = {
+        "vae.py": "import torch\nfrom course_utils.distributions import kl_to_standard_normal",
+        "plots/lesson06.py": "from course_utils import vae",
+        "plots/lesson05.py": "from course_utils.plots.base import show",
+        "exercises/__init__.py": "from course_utils.exercises.base import Exercise",
+        "cli.py": "def f():\n    from course_utils.doctor import examine",
+    }
+    assert layer_violations(legal) == []
+
+
+def test_planted_lengths_are_found():
+    long_function = "def f():\n" + "    x = 1\n" * FUNCTION_LINES
+    assert budget_violations({"a.py": long_function}) == ["a.py: f has 51; at most 50"]
+    assert budget_violations({"a.py": "x = 1\n" * 301}) == ["a.py has 301 lines; at most 300"]
+    full = {f"m{i}.py": "x = 1\n" * 300 for i in range(13)}
+    assert budget_violations({**full, "n.py": "x = 1\n" * 100}) == []
+    assert len(budget_violations({**full, "n.py": "x = 1\n" * 101})) == 1
+    assert budget_violations({**full, "plots/n.py": "x = 1\n" * 101}) == []
+
+
+def test_a_missing_source_is_found():
+    bare, private = 'def f():\n    """x."""', 'def _f():\n    """x."""'
+    sourced = 'def f():\n    """x.\n\n    Source: Kingma & Welling 2014.\n    """'
+    expected = ["vae.py: f has no `Source:` line"]
+    assert source_violations({"vae.py": bare}) == expected
+    assert source_violations({"vae.py": private}) == source_violations({"data.py": bare}) == []
+    assert source_violations({"vae.py": sourced}) == []
+    assert source_violations({"vae.py": sourced.replace("Kingma & Welling 2014.", "")}) == expected
+
+
+def test_a_planted_question_about_cuda_is_found():
+    asking = "d = 'cuda' if torch.cuda.is_available() else 'cpu'"
+    assert accelerator_violations({"gan.py": asking, "runtime.py": asking}) == ["gan.py"]
+
+
+@pytest.mark.parametrize(
+    ("text", "caught"),
+    [
+        ("see ../shared/HOUSE.md", True),
+        ("in shared/data", True),
+        ("cd /work/main", True),
+        ("the net/work and the framework", False),
+        ("weights are shared/tied", False),
+        ("https://example.org/work", False),
+    ],
+)
+def test_planted_places_are_found(text, caught):
+    assert bool(PLACES.search(text)) is caught

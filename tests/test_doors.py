@@ -1,0 +1,223 @@
+"""The doors of the course: make, conda and Binder, and what the README says of them."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from course_utils import install
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+FAKE_PYTHON = """#!/bin/sh
+# Stands in for Python {version}: answers what the Makefile asks, notes every call.
+echo "$@" >> "{log}"
+case "$*" in
+  *"print("*version_info*) echo {version} ;;
+  *version_info*) exit {too_old} ;;
+  *course_utils.__file__*) echo "{root}/course_utils/__init__.py" ;;
+  "-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+  *install.py*) test ! -e "{root}/no-network" ;;
+esac
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A folder with the Makefile, and a PATH folder with no Python in it."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "bin").mkdir()
+    for tool in ("mkdir", "cp", "touch"):
+        (tmp_path / "bin" / tool).symlink_to(shutil.which(tool))
+    return tmp_path
+
+
+def python(checkout: Path, name: str, version: str) -> None:
+    too_old = int(tuple(map(int, version.split("."))) < (3, 11))
+    path = checkout / "bin" / name
+    path.write_text(
+        FAKE_PYTHON.format(version=version, too_old=too_old, log=checkout / "log", root=checkout)
+    )
+    path.chmod(0o755)
+
+
+def make(checkout: Path, *targets: str) -> tuple[int, str]:
+    environment = {"PATH": str(checkout / "bin"), "HOME": str(checkout)}
+    ran = subprocess.run(
+        [shutil.which("make"), "-C", str(checkout), *targets],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+def installs(checkout: Path) -> int:
+    return (checkout / "log").read_text().count("course_utils/install.py")
+
+
+@pytest.mark.parametrize("target", ["setup", "lab", "test"])
+def test_only_an_old_python_is_named_and_refused(checkout, target):
+    python(checkout, "python3", "3.9.2")
+    code, text = make(checkout, target)
+    assert code != 0 and not (checkout / ".venv").exists()
+    assert "needs Python 3.11 or newer; found: python3 (3.9.2)." in text
+
+
+def test_no_python_at_all_is_said(checkout):
+    code, text = make(checkout, "setup")
+    assert code != 0 and "found: no Python at all" in text
+
+
+def test_the_first_python_that_runs_and_is_new_enough_is_taken(checkout):
+    python(checkout, "python3", "3.10.13")
+    broken = checkout / "bin" / "python3.13"
+    broken.write_text("#!/bin/sh\necho 'python3.13: command not found' >&2\nexit 127\n")
+    broken.chmod(0o755)
+    python(checkout, "python3.12", "3.12.1")
+    code, text = make(checkout, "setup")
+    assert code == 0, text
+    assert "Making .venv with python3.12 (3.12.1)" in text
+
+
+def test_a_python_can_be_named(checkout):
+    python(checkout, "python3", "3.11.7")
+    python(checkout, "snake", "3.12.1")
+    assert "Making .venv with snake (3.12.1)" in make(checkout, "setup", "PYTHON=snake")[1]
+
+
+def test_a_second_setup_does_nothing_and_new_pins_are_noticed(checkout):
+    python(checkout, "python3", "3.11.7")
+    assert make(checkout, "setup")[0] == 0 and installs(checkout) == 1
+    assert make(checkout, "setup")[0] == 0 and installs(checkout) == 1
+    later = time.time() + 5
+    os.utime(checkout / "pyproject.toml", (later, later))
+    assert make(checkout, "setup")[0] == 0 and installs(checkout) == 2
+
+
+def test_an_interrupted_setup_is_taken_up_again(checkout):
+    python(checkout, "python3", "3.11.7")
+    (checkout / "no-network").touch()
+    assert make(checkout, "setup")[0] != 0
+    (checkout / "no-network").unlink()
+    assert make(checkout, "setup")[0] == 0 and installs(checkout) == 2
+
+
+def test_a_venv_whose_python_went_away_or_whose_folder_moved_is_repaired(checkout):
+    python(checkout, "python3", "3.11.7")
+    assert make(checkout, "setup")[0] == 0
+    (checkout / ".venv" / "bin" / "python").unlink()
+    code, text = make(checkout, "setup")
+    assert code == 0 and "Making .venv" in text and installs(checkout) == 2
+    moved = checkout / ".venv" / "bin" / "python"
+    moved.write_text(moved.read_text().replace("/course_utils/__init__", "/elsewhere/__init__"))
+    assert make(checkout, "setup")[0] == 0 and installs(checkout) == 3
+
+
+PIN = "torch==2.13.0"
+
+
+@pytest.mark.parametrize(
+    ("platform", "gpu", "answers", "found", "requirement", "words"),
+    [
+        ("darwin", False, True, True, PIN, "this system"),
+        ("linux", True, True, True, PIN, "CUDA build, several GB"),
+        ("linux", False, True, True, f"{PIN}+cpu", "CPU build, about 200 MB"),
+        ("linux", False, False, True, f"{PIN}+cpu", "CPU build, about 200 MB"),
+        ("linux", False, False, False, PIN, "does not answer"),
+        ("linux", False, True, False, PIN, "offers none"),
+    ],
+)
+def test_the_build_of_torch(monkeypatch, platform, gpu, answers, found, requirement, words):
+    monkeypatch.setattr(install.sys, "platform", platform)
+    monkeypatch.setattr(install, "gpus", lambda: ["Test GPU, 16384 MiB"] if gpu else [])
+    monkeypatch.setattr(install, "answers", lambda url: answers)
+    monkeypatch.setattr(install, "found", lambda requirement, options: found)
+    chosen, options, said = install.choose_torch(PIN)
+    assert chosen == requirement and words in said
+    asked = answers and chosen.endswith("+cpu")
+    assert options == (["--extra-index-url", install.CPU_INDEX] if asked else [])
+    if platform == "linux" and not chosen.endswith("+cpu"):
+        assert "several GB" in said
+
+
+def test_an_index_that_is_silent_costs_the_time_limit_only():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        start = time.monotonic()
+        assert not install.answers(f"http://127.0.0.1:{silent.getsockname()[1]}", seconds=0.5)
+        assert time.monotonic() - start < 2
+    assert not install.answers("http://no-such-host.invalid")
+
+
+def test_a_gpu_counts_only_if_the_driver_lists_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert install.gpus() == []
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
+    tool.chmod(0o755)
+    assert install.gpus() == []
+    tool.write_text("#!/bin/sh\necho 'Test GPU, 16384 MiB'\n")
+    assert install.gpus() == ["Test GPU, 16384 MiB"]
+
+
+def test_a_package_cut_short_is_installed_again(monkeypatch, tmp_path):
+    whole, cut = tmp_path / "whole-1.0.dist-info", tmp_path / "cut-1.0.dist-info"
+    whole.mkdir(), cut.mkdir()
+    (whole / "INSTALLER").write_text("pip\n")
+    (cut / "METADATA").write_text("Name: cut\n")
+    monkeypatch.setattr(install.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(install.sys, "prefix", "/somewhere/.venv")
+    assert install.remove_half_installed()
+    assert whole.exists() and not cut.exists()
+    assert not install.remove_half_installed()
+
+
+def test_what_is_complete_is_not_installed_again(monkeypatch):
+    calls = []
+    monkeypatch.setattr(install, "pip", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(install, "remove_half_installed", lambda: False)
+    install.main(["test", "dev"])
+    assert calls == []
+    monkeypatch.setattr(install, "package_is_here", lambda: False)
+    install.main(["test", "dev"])
+    assert [(call[0], call[-1]) for call in calls] == [("install", f"{ROOT}[test,dev]")]
+    assert "--no-deps" in calls[0], "nothing is asked of a network"
+
+
+def test_every_pin_is_exact():
+    extras = [pin for pins in PROJECT["optional-dependencies"].values() for pin in pins]
+    assert [pin for pin in PROJECT["dependencies"] + extras if "==" not in pin] == []
+
+
+def test_conda_and_binder_get_the_same_pins():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    [pip] = [entry["pip"] for entry in environment if isinstance(entry, dict)]
+    options, pins = [x for x in pip if x.startswith("-")], {x for x in pip if not x.startswith("-")}
+    assert pins - set(PROJECT["dependencies"]) == set(), "only in environment.yml"
+    assert set(PROJECT["dependencies"]) - pins == set(), "only in pyproject.toml"
+    assert options == [f"--extra-index-url {install.CPU_INDEX}", "-e ."]
+    assert "python=3.11" in environment and "pip" in environment
+
+
+def test_the_readme_leads_with_the_two_commands_and_its_links_hold():
+    text = (ROOT / "README.md").read_text()
+    assert text.index("make lab") < text.index("make test") < 1500
+    for page in ("docs/students.md", "docs/instructors.md", "docs/engineers.md"):
+        assert page in text and (ROOT / page).is_file()
+
+
+def test_the_lines_that_the_readme_quotes_stand_in_a_lesson():
+    quoted = [row for row in (ROOT / "README.md").read_text().splitlines() if row[:5] == "line."]
+    cells = (ROOT / "notebooks" / "05_elbo.ipynb").read_text(encoding="utf-8")
+    assert len(quoted) >= 2
+    assert [row for row in quoted if json.dumps(row)[1:-1] not in cells] == []
