@@ -1,11 +1,13 @@
-"""Exercises of lesson 00, the toolbox: properties of a right answer, hints, references."""
+"""Exercises of lesson 00, the toolbox: properties of a right answer, hints, references.
+
+The divergences (00-e3, 00-e4) are in lesson00_divergences.py.
+"""
 
 import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.distributions import MultivariateNormal, Normal
 
 from course_utils.exercises.base import Answer, Draw, Exercise, Form, Observe, Property, differs
 from course_utils.observing import Plain, Recipe, Seed
@@ -14,8 +16,6 @@ Test = Callable[[Answer, Observe, Draw], str | None]
 SQUARE = Recipe("lambda x: x**2")
 RAMP = Recipe("lambda n, generator: torch.linspace(-1, 2, n, dtype=torch.float64)")
 NORMAL = Recipe("lambda n, generator: torch.randn(n, generator=generator, dtype=torch.float64)")
-EYE = torch.eye(3, dtype=torch.float64)
-NOTHING = torch.zeros(3, dtype=torch.float64)
 
 
 def mc_mean(
@@ -43,26 +43,6 @@ def gaussian_condition(
     across = cov[rest][:, index]  # (R, O)
     gain = torch.linalg.solve(cov[index][:, index], across.T).T  # (R, O)
     return mean[rest] + gain @ (value - mean[index]), cov[rest][:, rest] - gain @ across.T
-
-
-def gaussian_kl(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
-    """KL(N(mean1, cov1) || N(mean2, cov2)) in nats, one number; means (D,), covariances (D, D)."""
-    shift = mean2 - mean1  # (D,)
-    trace = torch.linalg.solve(cov2, cov1).trace()
-    distance = shift @ torch.linalg.solve(cov2, shift)
-    log_ratio = torch.logdet(cov2) - torch.logdet(cov1)
-    return 0.5 * (trace - len(mean1) + distance + log_ratio)
-
-
-def jsd(p: Tensor, q: Tensor, dx: float) -> Tensor:
-    """Jensen-Shannon divergence in nats, one number, of two densities on a grid of spacing dx.
-
-    JSD = KL(p || m) / 2 + KL(q || m) / 2 with m = (p + q) / 2; p and q (N,) may be zero.
-    """
-    m = (p + q) / 2
-    kl_p = (torch.xlogy(p, p) - torch.xlogy(p, m)).sum() * dx  # xlogy(0, 0) = 0
-    kl_q = (torch.xlogy(q, q) - torch.xlogy(q, m)).sum() * dx
-    return (kl_p + kl_q) / 2
 
 
 def _pair(value: Plain, first: str, second: str) -> str | None:
@@ -158,140 +138,71 @@ def _two(draw: Draw) -> tuple:
     return mean, cov, [1], draw.normal(1) - 4
 
 
-def _kl_of(make: Callable[[Draw], tuple]) -> Test:
-    """The answer at the two laws that `make` draws, against torch.distributions."""
-
-    def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-        laws = make(draw)
-        one, two = MultivariateNormal(*laws[:2]), MultivariateNormal(*laws[2:])
-        exact = torch.distributions.kl_divergence(one, two)
-        return differs(observe(answer, *laws).value, exact, "KL", where=f"in d = {len(laws[0])}")
-
-    return test
-
-
-def _shifted(draw: Draw) -> tuple:
-    mean, cov = _law(draw, 2)
-    return mean, cov, mean + draw.uniform(0.5, 1.5, 2), cov
-
-
-def _spreads(draw: Draw, d: int) -> tuple:
-    mean, eye = draw.normal(d), EYE[:d, :d]
-    return mean, draw.uniform(0.1, 0.5) * eye, mean, draw.uniform(1.5, 3.0) * eye
-
-
-def _jsd_of(make: Callable[[Draw], tuple], finite: bool = False) -> Test:
-    """The answer at the densities that `make` draws, against H(m) - H(p) / 2 - H(q) / 2."""
-
-    def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-        p, q, dx = make(draw)
-        got = observe(answer, p, q, dx).value
-        if finite:
-            sound = torch.isfinite(torch.as_tensor(got, dtype=torch.float64)).all()
-            return None if sound else f"you: JSD = {got}, where p or q is 0 in places"
-        entropies = (-torch.xlogy(law, law).sum() * dx for law in ((p + q) / 2, p, q))
-        mixed, of_p, of_q = entropies
-        return differs(got, mixed - (of_p + of_q) / 2, "JSD")
-
-    return test
-
-
-def _table(draw: Draw, *shape: int) -> Tensor:
-    weights = draw.uniform(0.2, 1.0, *shape)
-    return weights / weights.sum()
-
-
-def _apart(draw: Draw, size: int) -> tuple:
-    """Two tables of `size` positive entries, one at the front, one at the back."""
-    p, q = torch.cat([_table(draw, size), NOTHING]), torch.cat([NOTHING, _table(draw, size)])
-    return p, q, 1.0
-
-
-def _densities(draw: Draw) -> tuple:
-    x = torch.linspace(-15, 15, 1201, dtype=torch.float64)
-    p, q = (Normal(draw.normal(1), draw.uniform(0.5, 1.5, 1)).log_prob(x).exp() for _ in range(2))
-    return p, q, float(x[1] - x[0])
-
-
-# fmt: off
 MEAN = (
-    Property("the mean is that of f(x) over all n draws",
-             "The mean of f is not f of the mean: which one comes first, f or the mean?",
-             _mean_of_f),
-    Property("four times the draws, half the standard error",
-             "This is the spread of one draw, or a variance. For that of the mean: divide by √n.",
-             _root_n),
-    Property("the standard error is sd(f(x)) / √n",
-             "It falls as it should, but its size is off: of which numbers is it the standard "
-             "deviation, of the draws x or of the values f(x)?", _size_of_error),
-    Property("equal generators give equal estimates",
-             "All chance must come from the generator that you were given: pass it on.",
-             _same_seed),
-    Property("20 generators give 20 estimates",
-             "All replicates equal: is a generator made or seeded inside your function?",
-             _other_seeds),
-    Property("the truth lies within 4 standard errors, 20 times out of 20",
-             "Every draw counts: an estimate that leaves out extreme draws is biased.",
-             _covers, statistical=True),
+    Property(
+        "the mean is that of f(x) over all n draws",
+        "The mean of f is not f of the mean: which one comes first, f or the mean?",
+        _mean_of_f,
+    ),
+    Property(
+        "four times the draws, half the standard error",
+        "This is the spread of one draw, or a variance. For that of the mean: divide by √n.",
+        _root_n,
+    ),
+    Property(
+        "the standard error is sd(f(x)) / √n",
+        "It falls as it should, but its size is off: of which numbers is it the standard "
+        "deviation, of the draws x or of the values f(x)?",
+        _size_of_error,
+    ),
+    Property(
+        "equal generators give equal estimates",
+        "All chance must come from the generator that you were given: pass it on.",
+        _same_seed,
+    ),
+    Property(
+        "20 generators give 20 estimates",
+        "All replicates equal: is a generator made or seeded inside your function?",
+        _other_seeds,
+    ),
+    Property(
+        "the truth lies within 4 standard errors, 20 times out of 20",
+        "Every draw counts: an estimate that leaves out extreme draws is biased.",
+        _covers,
+        statistical=True,
+    ),
 )
 CONDITION = (
-    Property("an unrelated observation changes nothing",
-             "Which entries are asked for? Those that were not observed, in their order.",
-             _conditioned(_unrelated)),
-    Property("a related observation shrinks the covariance",
-             "Observing must shrink C: the prior covariance minus what the observation tells.",
-             _conditioned(_two, part=1)),
-    Property("the mean moves with the surprise",
-             "Only the surprise moves the mean: compare the value with what was expected, and "
-             "measure it against the variance of what was observed.", _conditioned(_two, part=0)),
-    Property("two related observations share their news",
-             "Right for one observation, wrong for two: correlated observations need the "
-             "inverse of their whole block.",
-             _conditioned(lambda draw: (*_law(draw, 5), [1, 3], draw.normal(2)))),
-    Property("value[k] belongs to index[k], in any order",
-             "The order of index matters: value[k] belongs to entry index[k], sorted or not.",
-             _conditioned(lambda draw: (*_law(draw, 4), [3, 1], draw.normal(2)))),
+    Property(
+        "an unrelated observation changes nothing",
+        "Which entries are asked for? Those that were not observed, in their order.",
+        _conditioned(_unrelated),
+    ),
+    Property(
+        "a related observation shrinks the covariance",
+        "Observing must shrink C: the prior covariance minus what the observation tells.",
+        _conditioned(_two, part=1),
+    ),
+    Property(
+        "the mean moves with the surprise",
+        "Only the surprise moves the mean: compare the value with what was expected, and "
+        "measure it against the variance of what was observed.",
+        _conditioned(_two, part=0),
+    ),
+    Property(
+        "two related observations share their news",
+        "Right for one observation, wrong for two: correlated observations need the "
+        "inverse of their whole block.",
+        _conditioned(lambda draw: (*_law(draw, 5), [1, 3], draw.normal(2))),
+    ),
+    Property(
+        "value[k] belongs to index[k], in any order",
+        "The order of index matters: value[k] belongs to entry index[k], sorted or not.",
+        _conditioned(lambda draw: (*_law(draw, 4), [3, 1], draw.normal(2))),
+    ),
 )
-KL = (
-    Property("zero from a law to itself",
-             "From a law to itself the trace gives d: what takes it away?",
-             _kl_of(lambda draw: 2 * _law(draw, 2))),
-    Property("with equal covariances only the shift counts",
-             "Equal covariances, shifted means: in which units is the shift measured, and where "
-             "is the 1/2?", _kl_of(_shifted)),
-    Property("right for two spreads in d = 1",
-             "Which law do you average over? The first. And which sign has the log ratio?",
-             _kl_of(lambda draw: _spreads(draw, 1))),
-    Property("three independent coordinates cost three times as much",
-             "Check the σ-only case in d = 3: it should be 3 times the d = 1 value. Which of your "
-             "terms does not grow with d?", _kl_of(lambda draw: _spreads(draw, 3))),
-    Property("right for any covariances in d = 10",
-             "Right without correlations, wrong with them: trace, distance and determinant are "
-             "those of whole matrices.", _kl_of(lambda draw: _law(draw, 10) + _law(draw, 10))),
-)
-JSD = (
-    Property("zero for equal laws",
-             "For p = q the middle must be p itself: is your m an average?",
-             _jsd_of(lambda draw: (*2 * (_table(draw, 6),), 1.0))),
-    Property("finite where p or q is zero",
-             "0 · log 0 counts as 0 (its limit), and m is positive wherever p or q is: which of "
-             "your logarithms sees a zero?", _jsd_of(lambda draw: _apart(draw, 5), finite=True)),
-    Property("log 2 for disjoint laws",
-             "Disjoint laws must give log 2 = 0.693 nats. If you got 2 log 2, a 1/2 is missing; "
-             "1 means base 2; 0.833 a square root; 0 that these places were left out.",
-             _jsd_of(lambda draw: _apart(draw, 3))),
-    Property("symmetric: both laws count alike",
-             "Swap p and q: nothing may change. Does each have its own KL to the middle?",
-             _jsd_of(lambda draw: _apart(draw, 5))),
-    Property("an integral: dx counts",
-             "Right for a table (dx = 1), wrong for densities: where is dx in your integral?",
-             _jsd_of(_densities)),
-)
-# fmt: on
 
 EXERCISES = (
     Exercise("00-e1", "A mean and its error bar", 15, 1, MEAN, mc_mean),
     Exercise("00-e2", "Condition a Gaussian", 20, 2, CONDITION, gaussian_condition),
-    Exercise("00-e3", "KL between two Gaussians", 20, 2, KL, gaussian_kl),
-    Exercise("00-e4", "The Jensen-Shannon divergence", 15, 2, JSD, jsd),
 )

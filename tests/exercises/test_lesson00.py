@@ -7,7 +7,8 @@ import torch
 from torch.distributions import Categorical, MultivariateNormal, kl_divergence
 
 from course_utils import distributions
-from course_utils.exercises.lesson00 import gaussian_condition, gaussian_kl, jsd, mc_mean
+from course_utils.exercises.lesson00 import gaussian_condition, mc_mean
+from course_utils.exercises.lesson00_divergences import gaussian_kl, jsd
 from tests.exercises.harness import accepts, rejects
 
 

@@ -1,0 +1,135 @@
+"""Exercises of lesson 00 on divergences (00-e3, 00-e4): properties, hints, references."""
+
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from course_utils.exercises.base import Answer, Draw, Exercise, Observe, Property, equals
+
+EYE = torch.eye(3, dtype=torch.float64)
+NOTHING = torch.zeros(3, dtype=torch.float64)
+
+
+def gaussian_kl(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
+    """KL(N(mean1, cov1) || N(mean2, cov2)) in nats, one number; means (D,), covariances (D, D)."""
+    shift = mean2 - mean1  # (D,)
+    trace = torch.linalg.solve(cov2, cov1).trace()
+    distance = shift @ torch.linalg.solve(cov2, shift)
+    log_ratio = torch.logdet(cov2) - torch.logdet(cov1)
+    return 0.5 * (trace - len(mean1) + distance + log_ratio)
+
+
+def jsd(p: Tensor, q: Tensor, dx: float) -> Tensor:
+    """Jensen-Shannon divergence in nats, one number, of two densities on a grid of spacing dx.
+
+    JSD = KL(p || m) / 2 + KL(q || m) / 2 with m = (p + q) / 2; p and q (N,) may be zero.
+    """
+    m = (p + q) / 2
+    kl_p = (torch.xlogy(p, p) - torch.xlogy(p, m)).sum() * dx  # xlogy(0, 0) = 0
+    kl_q = (torch.xlogy(q, q) - torch.xlogy(q, m)).sum() * dx
+    return (kl_p + kl_q) / 2
+
+
+def _law(draw: Draw, D: int) -> tuple[Tensor, Tensor]:
+    root = draw.normal(D, D)
+    return draw.normal(D), root @ root.T + torch.eye(D, dtype=torch.float64)
+
+
+def _shifted(draw: Draw) -> tuple:
+    mean, cov = _law(draw, 2)
+    return mean, cov, mean + draw.uniform(0.5, 1.5, 2), cov
+
+
+def _spreads(draw: Draw, d: int) -> tuple:
+    mean, eye = draw.normal(d), EYE[:d, :d]
+    return mean, draw.uniform(0.1, 0.5) * eye, mean, draw.uniform(1.5, 3.0) * eye
+
+
+def _table(draw: Draw, *shape: int) -> Tensor:
+    weights = draw.uniform(0.2, 1.0, *shape)
+    return weights / weights.sum()
+
+
+def _apart(draw: Draw, size: int) -> tuple:
+    """Two tables of `size` positive entries, one at the front, one at the back."""
+    p, q = torch.cat([_table(draw, size), NOTHING]), torch.cat([NOTHING, _table(draw, size)])
+    return p, q, 1.0
+
+
+def _densities(draw: Draw) -> tuple:
+    x = torch.linspace(-15, 15, 1201, dtype=torch.float64)
+    p, q = (Normal(draw.normal(1), draw.uniform(0.5, 1.5, 1)).log_prob(x).exp() for _ in range(2))
+    return p, q, float(x[1] - x[0])
+
+
+def _finite(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+    got = observe(answer, *_apart(draw, 5)).value
+    finite = torch.isfinite(torch.as_tensor(got, dtype=torch.float64)).all()
+    return None if finite else f"you: JSD = {got}, where p or q is 0 in places"
+
+
+KL = (
+    Property(
+        "zero from a law to itself",
+        "From a law to itself the trace gives d: what takes it away?",
+        equals(gaussian_kl, lambda draw: 2 * _law(draw, 2), "KL"),
+    ),
+    Property(
+        "with equal covariances only the shift counts",
+        "Equal covariances, shifted means: in which units is the shift measured, and where "
+        "is the 1/2?",
+        equals(gaussian_kl, _shifted, "KL"),
+    ),
+    Property(
+        "right for two spreads in d = 1",
+        "Which law do you average over? The first. And which sign has the log ratio?",
+        equals(gaussian_kl, lambda draw: _spreads(draw, 1), "KL"),
+    ),
+    Property(
+        "three independent coordinates cost three times as much",
+        "Check the σ-only case in d = 3: it should be 3 times the d = 1 value. Which of your "
+        "terms does not grow with d?",
+        equals(gaussian_kl, lambda draw: _spreads(draw, 3), "KL"),
+    ),
+    Property(
+        "right for any covariances in d = 10",
+        "Right without correlations, wrong with them: trace, distance and determinant are "
+        "those of whole matrices.",
+        equals(gaussian_kl, lambda draw: _law(draw, 10) + _law(draw, 10), "KL"),
+    ),
+)
+
+JSD = (
+    Property(
+        "zero for equal laws",
+        "For p = q the middle must be p itself: is your m an average?",
+        equals(jsd, lambda draw: (*2 * (_table(draw, 6),), 1.0), "JSD"),
+    ),
+    Property(
+        "finite where p or q is zero",
+        "0 · log 0 counts as 0 (its limit), and m is positive wherever p or q is: which of "
+        "your logarithms sees a zero?",
+        _finite,
+    ),
+    Property(
+        "log 2 for disjoint laws",
+        "Disjoint laws must give log 2 = 0.693 nats. If you got 2 log 2, a 1/2 is missing; "
+        "1 means base 2; 0.833 a square root; 0 that these places were left out.",
+        equals(jsd, lambda draw: _apart(draw, 3), "JSD"),
+    ),
+    Property(
+        "symmetric: both laws count alike",
+        "Swap p and q: nothing may change. Does each have its own KL to the middle?",
+        equals(jsd, lambda draw: _apart(draw, 5), "JSD"),
+    ),
+    Property(
+        "an integral: dx counts",
+        "Right for a table (dx = 1), wrong for densities: where is dx in your integral?",
+        equals(jsd, _densities, "JSD"),
+    ),
+)
+
+EXERCISES = (
+    Exercise("00-e3", "KL between two Gaussians", 20, 2, KL, gaussian_kl),
+    Exercise("00-e4", "The Jensen-Shannon divergence", 15, 2, JSD, jsd),
+)
