@@ -51,7 +51,7 @@ class VAE(nn.Module):
 def reparameterise(
     mean: Float[Tensor, "*batch K"], log_var: Float[Tensor, "*batch K"], eps: Tensor
 ) -> Tensor:
-    """Z = mean + exp(log_var / 2) * eps: a sample of N(mean, exp(log_var)) if eps ~ N(0, I).
+    """`z = mean + exp(log_var / 2) * eps`: a sample of N(mean, exp(log_var)) if eps ~ N(0, I).
 
     Source: Kingma & Welling 2014, arXiv:1312.6114, section 2.4.
     """
@@ -64,7 +64,7 @@ def terms(
     """The two terms of the bound: log p(x|z) at one z ~ q(z|x), and KL(q(z|x) || N(0, I)).
 
     Returns: nats per example; a one-sample estimate of the reconstruction, the exact KL.
-    Source: Kingma & Welling 2014, arXiv:1312.6114, eq. 7.
+    Source: Kingma & Welling 2014, arXiv:1312.6114, eq. 10.
     """
     mean, log_var = model.encode(x)  # (B, K), (B, K)
     z = reparameterise(mean, log_var, eps)  # (B, K)
@@ -76,7 +76,7 @@ def elbo(model: VAE, x: Float[Tensor, "B *event"], eps: Float[Tensor, "B K"]) ->
     """ELBO(x) = E_q(z|x)[log p(x|z)] - KL(q(z|x) || p(z)) <= log p(x).
 
     Returns: nats per example; unbiased one-sample estimate of the bound.
-    Source: Kingma & Welling 2014, arXiv:1312.6114, eq. 7.
+    Source: Kingma & Welling 2014, arXiv:1312.6114, eq. 10.
     """
     reconstruction, kl = terms(model, x, eps)
     return reconstruction - kl
@@ -101,7 +101,7 @@ def vae_loss(
 def importance_weighted_bound(
     model: VAE, x: Float[Tensor, "B *event"], eps: Float[Tensor, "S B K"]
 ) -> Float[Tensor, "B"]:
-    """Log (1/S) sum_s p(x|z_s) p(z_s) / q(z_s|x), z_s ~ q(z|x): between ELBO and log p(x).
+    """`log (1/S) sum_s p(x|z_s) p(z_s) / q(z_s|x), z_s ~ q(z|x)`, between elbo and log p(x).
 
     Returns: nats per example; S = 1 is the ELBO with its KL estimated, S -> infinity is log p(x).
     Source: Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519, eq. 8.
@@ -119,9 +119,11 @@ def importance_weighted_bound(
 def sample(
     model: VAE, n: int, generator: Generator | None = None, pixel_noise: bool = False
 ) -> Tensor:
-    """N images: z ~ N(0, I), then E[x|z], or with `pixel_noise` a draw x ~ p(x|z).
+    """Samples of the model: z ~ N(0, I), then E[x|z], or with `pixel_noise` a draw x ~ p(x|z).
 
-    The draw is the model's sample; the mean is what is usually shown, smoother than the model.
+    The draw is what the model has learned; its mean, smoother, is what is usually shown.
+
+    Source: Kingma & Welling 2014, arXiv:1312.6114, section 2.1.
     """
     z = _normal(n, model, generator)
     parameters = model.decode(z)
@@ -132,7 +134,10 @@ def sample(
 
 @torch.no_grad()
 def reconstruct(model: VAE, x: Float[Tensor, "B *event"]) -> Float[Tensor, "B *event"]:
-    """E[x|z] at z = E_q[z|x], the posterior's mean."""
+    """E[x|z] at z = E_q[z|x], the posterior's mean.
+
+    Source: Kingma & Welling 2014, arXiv:1312.6114, appendix C, without the noise of z.
+    """
     return model.likelihood.mean(model.decode(model.encode(x)[0]))
 
 
@@ -149,15 +154,20 @@ def active_units(mean: Float[Tensor, "N K"], threshold: float = 0.01) -> int:
 
 
 def gaussian_log_likelihood(
-    x: Float[Tensor, "B *event"], mean: Float[Tensor, "B *event"], eta: float | Tensor
+    x: Float[Tensor, "B *event"], mean: Float[Tensor, "B *event"], eta: float
 ) -> Float[Tensor, "B"]:
-    """Log N(x; mean, eta I) = -||x - mean||^2 / (2 eta) - (D/2) log(2 pi eta), in nats.
+    """`log N(x; mean, eta I) = -||x - mean||^2 / (2 eta) - (D/2) log(2 pi eta)`, in nats.
+
+    Raises:
+        ValueError: eta is not a positive variance.
 
     Source: Kingma & Welling 2014, arXiv:1312.6114, appendix C.2 with one variance eta.
     """
-    eta = torch.as_tensor(eta, dtype=x.dtype, device=x.device)
+    if not eta > 0:
+        raise ValueError(f"eta = {eta}; legal: a positive variance")
     dim = x[0].numel()
-    return -sum_per_example((x - mean) ** 2) / (2 * eta) - dim / 2 * (2 * math.pi * eta).log()
+    squared_error = sum_per_example((x - mean) ** 2)  # (B,)
+    return -squared_error / (2 * eta) - dim / 2 * math.log(2 * math.pi * eta)
 
 
 def levels_log_likelihood(
@@ -168,7 +178,7 @@ def levels_log_likelihood(
     Raises:
         ValueError: x is not on the levels 0, 1/(L-1), …, 1.
 
-    Source: van den Oord et al. 2016, arXiv:1601.06759, section 3.3 (a softmax over levels).
+    Source: van den Oord et al. 2016, arXiv:1601.06759, section 2.3.
     """
     levels = logits.shape[-1]
     level = (x * (levels - 1)).round()
@@ -179,38 +189,31 @@ def levels_log_likelihood(
 
 
 class Gaussian(nn.Module):
-    """x | z ~ N(decoder(z), eta I): the decoder gives the mean, eta is one number.
+    """x | z ~ N(decoder(z), eta I): the decoder gives the mean; eta, one variance, is chosen."""
 
-    Args:
-        eta: the decoder's variance.
-        learn: make log(eta) a parameter that is trained with the networks.
-    """
-
-    def __init__(self, eta: float, learn: bool = False) -> None:
+    def __init__(self, eta: float) -> None:
         super().__init__()
-        if not eta > 0:
-            raise ValueError(f"eta = {eta}; legal: a positive variance")
-        self.log_eta = nn.Parameter(torch.tensor(math.log(eta)), requires_grad=learn)
+        self.eta = eta
 
     def log_prob(self, x: Tensor, mean: Tensor) -> Tensor:
-        """Log N(x; mean, eta I), (B,)."""
-        return gaussian_log_likelihood(x, mean, self.log_eta.exp())
+        """`gaussian_log_likelihood` at eta, (B,)."""
+        return gaussian_log_likelihood(x, mean, self.eta)
 
     def mean(self, mean: Tensor) -> Tensor:
         """E[x|z], what the decoder gives."""
         return mean
 
     def sample(self, mean: Tensor, generator: Generator | None = None) -> Tensor:
-        """X ~ N(mean, eta I)."""
+        """One draw of N(mean, eta I)."""
         eps = torch.randn(mean.shape, generator=generator).to(mean)
-        return mean + (0.5 * self.log_eta).exp() * eps
+        return mean + math.sqrt(self.eta) * eps
 
 
 class Levels(nn.Module):
     """Each pixel one of L grey levels k/(L-1), with probabilities softmax(decoder(z)), L last."""
 
     def log_prob(self, x: Tensor, logits: Tensor) -> Tensor:
-        """Log probability of the levels of x, (B,)."""
+        """`levels_log_likelihood`, (B,)."""
         return levels_log_likelihood(x, logits)
 
     def mean(self, logits: Tensor) -> Tensor:
@@ -225,7 +228,31 @@ class Levels(nn.Module):
         return level / (logits.shape[-1] - 1)
 
 
+class LevelLogits(nn.Module):
+    """logits_k = b_k + a u_k + c u_k^2, u_k from -1 to 1: a decoder's last layer, for `Levels`.
+
+    Every pixel gets two numbers a, c from the layer before. As log N(x; m, v) is quadratic in x,
+    so is this in the level, read at L points, times a histogram exp(b) of the pixel that all images
+    share. L free logits per pixel instead learn a thousand images by heart.
+
+    Args:
+        image_shape: (C, H, W).
+        levels: L.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], levels: int = 17) -> None:
+        super().__init__()
+        u = torch.linspace(-1, 1, levels)
+        self.register_buffer("powers", torch.stack([u, u**2]))  # (2, L)
+        self.b = nn.Parameter(torch.zeros(*image_shape, levels))
+
+    def forward(self, a_c: Float[Tensor, "B twice_chw"]) -> Float[Tensor, "B C H W L"]:
+        """(B, 2CHW), a and c of a pixel side by side, to its L logits."""
+        a_c = a_c.view(-1, *self.b.shape[:-1], 2)  # (B, C, H, W, 2)
+        return self.b + a_c @ self.powers
+
+
 def _normal(n: int, model: VAE, generator: Generator | None) -> Float[Tensor, "n K"]:
-    """Standard normal noise, drawn where the generator lives (the CPU), moved to the model."""
-    device = next(model.parameters()).device
-    return torch.randn(n, model.latent_dim, generator=generator).to(device)
+    """Noise drawn on the CPU, so that a seed means the same everywhere, in the model's dtype."""
+    eps = torch.randn(n, model.latent_dim, generator=generator)
+    return eps.to(next(model.parameters()))
