@@ -2,20 +2,7 @@
 
 import numpy as np
 
-from course_utils.plots.base import (
-    BLUE,
-    BOUND,
-    DATA,
-    EXACT,
-    GREEN,
-    GREY,
-    MODEL,
-    ORANGE,
-    PINK,
-    Picture,
-    show,
-    subplots,
-)
+from course_utils.plots.base import BOUND, DATA, EXACT, GREY, MODEL, PINK, Picture, show, subplots
 
 __all__ = ["show"]
 
@@ -32,7 +19,7 @@ def cause_and_cloud(w1: float = 2.2, w2: float = 1.4) -> Picture:
     """Two pixels given three values of the cause, and with the cause free."""
     rng = np.random.default_rng(0)
     fig, ((left, right),) = subplots(1, 2, width=10, height=4.4, sharex=True, sharey=True)
-    for z, colour in ((-1.5, BLUE), (0.0, GREEN), (1.5, PINK)):
+    for z, colour in ((-1.5, DATA), (0.0, BOUND), (1.5, PINK)):
         cloud = np.outer([w1, w2], [z] * 150) + 0.5 * rng.standard_normal((2, 150))
         left.scatter(*cloud, s=12, color=colour, alpha=0.7, label=f"z = {z:g}")
     free = np.outer([w1, w2], rng.standard_normal(600)) + 0.5 * rng.standard_normal((2, 600))
@@ -89,14 +76,15 @@ def three_bars(mean: float = 0.6, sd: float = 0.6) -> Picture:
         xlabel="latent z", ylabel="density", ylim=(0, 2.6), title="q tries to be the posterior"
     )
     left.legend(loc="upper left")
-    right.bar([0, 1, 2], [LOG_P, LOG_P - gap, gap], color=[EXACT, BOUND, ORANGE])
+    right.bar([0, 1, 2], [LOG_P, LOG_P - gap, gap], color=[EXACT, BOUND, MODEL])
     right.axhline(LOG_P, color=EXACT, lw=1)
     right.axhline(0, color=GREY, lw=1)
     right.set_xticks([0, 1, 2], ["log p(x)", "ELBO", "gap"])
     right.set(ylabel="nats", ylim=(-30, 30), title="log p(x) = ELBO + gap")
     for place, value in enumerate([LOG_P, LOG_P - gap, gap]):
-        inside = np.clip(value, -27, 27)
-        right.text(place, inside, f"{value:.2f}", ha="center", va="bottom" if value > 0 else "top")
+        above, inside = value > 0, np.clip(value, -26, 26)
+        place_at = (place, inside + (0.7 if above else -1.2))
+        right.text(*place_at, f"{value:.2f}", ha="center", va="bottom" if above else "top")
     alt = (
         f"Left: prior, posterior and q = N({mean:.2f}, {sd:.2f}^2) over z. Right: bars of log p(x) "
         f"= {LOG_P:.2f}, ELBO = {LOG_P - gap:.2f} and gap = {gap:.2f} nats."
@@ -118,9 +106,9 @@ def log_weights(mean: float = 0.6, sd: float = 0.6) -> Picture:
     ax.axhline(LOG_P, color=EXACT, label=f"log of the mean weight = log p(x) = {LOG_P:.2f}")
     shown = max(elbo, -29.0)
     ax.axhline(shown, color=BOUND, ls="--", label=f"mean of log w = ELBO = {elbo:.2f}")
-    ax.set(xlabel="latent z", ylabel="log weight, nats", ylim=(-30, 8), xlim=(-1.5, 3.5))
+    ax.set(xlabel="latent z", ylabel="log weight, nats", ylim=(-30, 16), xlim=(-1.5, 3.5))
     ax.set_title("weights that differ cost something")
-    ax.legend(loc="lower right")
+    ax.legend(loc="upper left")
     alt = (
         f"Log weight over z for q = N({mean:.2f}, {sd:.2f}^2); log p(x) = {LOG_P:.2f} as a solid "
         f"line, the mean log weight, {elbo:.2f} nats, as a dashed line below it."
@@ -162,6 +150,7 @@ def em_sweeps(sweeps: int = 3) -> Picture:
     after = np.arange(1, sweeps + 1)
     right.plot(after, bound, "^", color=BOUND, ms=9, label="M step: bound lifted")
     right.set(xlabel="sweep", ylabel="nats per point", ylim=(-2, -1.5), title="coordinate ascent")
+    right.set_xticks(range(sweeps + 1))
     right.legend(loc="lower right")
     alt = (
         f"Left: histogram of 200 numbers in two clusters and the mixture after {sweeps} sweeps of "
@@ -238,7 +227,7 @@ def shortest_curve(steps: int = 0) -> Picture:
     right.plot(lengths, color=MODEL)
     right.plot(steps, lengths[-1], "o", color=MODEL, ms=9)
     right.axhline(np.sqrt(2), color=EXACT, lw=1)
-    right.set(xlabel="gradient step", ylabel="length", ylim=(1.2, 3.2), xlim=(-20, 2020))
+    right.set(xlabel="gradient step", ylabel="length", ylim=(1.2, 3.8), xlim=(-20, 2020))
     right.set_title(f"length {lengths[-1]:.4f}, shortest 1.4142")
     alt = (
         f"Left: a curve from (0, 0) to (1, 1) after {steps} gradient steps on its length, and the "
@@ -271,11 +260,10 @@ def mismatch(var: float = 0.9) -> Picture:
     ax.plot(w, log_lik, color=EXACT, label="log-likelihood, best at w = 1")
     ax.plot(w, bound, color=BOUND, label=f"bound, best at w = {best:.2f}")
     for place, curve, colour in ((1.0, log_lik, EXACT), (best, bound, BOUND)):
-        ax.plot(place, np.interp(place, w, curve), "o", color=colour, ms=10)
-        ax.axvline(place, color=colour, lw=1, ls=":")
-    ax.set(xlabel="decoder weight w", ylabel="nats per point", ylim=(-3, -1.6), xlim=(0, 2.5))
+        ax.plot([place] * 2, [np.interp(place, w, curve), -3], "o:", color=colour, ms=10, lw=1)
+    ax.set(xlabel="decoder weight w", ylabel="nats per point", ylim=(-3, -1.3), xlim=(0, 2.5))
     ax.set_title(f"variance of q frozen at {var:.2f}")
-    ax.legend(loc="lower left")
+    ax.legend(loc="upper right")
     alt = (
         f"Log-likelihood over w with its peak at 1, and below it the bound with the variance of q "
         f"frozen at {var:.2f}, whose peak is at w = {best:.2f}."
@@ -295,11 +283,17 @@ def mean_field(angle: float = 30.0) -> Picture:
     fig, ((ax,),) = subplots(width=7, height=4.4)
     ax.plot(*posterior, color=EXACT, label="posterior")
     ax.plot(*(circle / np.sqrt(diagonal)[:, None]), color=MODEL, ls="--", label="best diagonal q")
-    ax.set(xlabel="z1 - its mean", ylabel="z2 - its mean", xlim=(-2.2, 2.2), ylim=(-1.6, 1.6))
+    ax.set(
+        xlabel="z1 - its mean",
+        ylabel="z2 - its mean",
+        ylim=(-1.6, 1.6),
+        aspect="equal",
+        xlim=(-2.5, 2.5),
+    )
     ax.set_title(f"columns of W at {angle:g} degrees: gap {lost:.2f} nats")
     ax.legend(loc="upper right")
     alt = (
         f"Two-standard-deviation ellipses at {angle:g} degrees between the columns of W: a tilted "
-        f"posterior and a smaller, upright q inside it; the gap is {lost:.2f} nats."
+        f"posterior and a smaller, upright q with the same centre; the gap is {lost:.2f} nats."
     )
     return Picture(fig, alt)
