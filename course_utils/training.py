@@ -253,7 +253,7 @@ def _steps(
                 run.save()
     finally:
         bar.close()
-        run.optimizer.zero_grad()
+        run.model.zero_grad()
         run.model.eval()
 
 
