@@ -1,5 +1,7 @@
 """Figures of lesson 05, the ELBO."""
 
+from statistics import NormalDist
+
 import numpy as np
 
 from course_utils.plots.base import BOUND, DATA, EXACT, GREY, MODEL, PINK, Picture, show, subplots
@@ -9,6 +11,14 @@ __all__ = ["show"]
 W, S2, X = 2.0, 0.25, 3.0  # the model of the lesson: z ~ N(0, 1), x|z ~ N(Wz, S2)
 LOG_P = -0.5 * (X**2 / (W**2 + S2) + np.log(2 * np.pi * (W**2 + S2)))
 POST_MEAN, POST_VAR = W * X / (W**2 + S2), S2 / (W**2 + S2)
+
+_quantile = NormalDist().inv_cdf
+CLUSTERS = np.array(  # 200 numbers: quantiles of N(-1.5, 0.6^2) and of N(1, 0.9^2)
+    [-1.5 + 0.6 * _quantile((i + 0.5) / 140) for i in range(140)]
+    + [1.0 + 0.9 * _quantile((i + 0.5) / 60) for i in range(60)]
+)
+# How often 0, 1, ..., 5 heads came up in 1,000 tosses of five coins that stick together.
+COIN_COUNTS = np.array([60.0, 110.0, 190.0, 240.0, 230.0, 170.0])
 
 
 def _normal(z: np.ndarray, mean: float, var: float) -> np.ndarray:
@@ -116,17 +126,9 @@ def log_weights(mean: float = 0.6, sd: float = 0.6) -> Picture:
     return Picture(fig, alt)
 
 
-def two_clusters() -> np.ndarray:
-    """200 numbers: quantiles of N(-1.5, 0.6^2), 140 of them, and of N(1, 0.9^2), 60."""
-    from scipy.special import ndtri
-
-    left, right = ((np.arange(n) + 0.5) / n for n in (140, 60))
-    return np.concatenate([-1.5 + 0.6 * ndtri(left), 1.0 + 0.9 * ndtri(right)])
-
-
 def em_sweeps(sweeps: int = 3) -> Picture:
     """The mixture after some sweeps of EM, and bound and evidence as they climb."""
-    x, (weight, mean, var) = two_clusters(), np.array([[0.5, 0.5], [-0.5, 0.5], [1.0, 1.0]])
+    x, (weight, mean, var) = CLUSTERS, np.array([[0.5, 0.5], [-0.5, 0.5], [1.0, 1.0]])
     evidence, bound = [], []
     for sweep in range(sweeps + 1):
         joint = weight * _normal(x[:, None], mean, var)  # (N, 2)
@@ -174,14 +176,9 @@ def bound_against_k(ks: list[int], curves: dict[str, list[float]]) -> Picture:
     return Picture(fig, f"The bound rises with K towards log p(x) = {LOG_P:.2f}. {ends} nats.")
 
 
-def coin_counts() -> np.ndarray:
-    """How often 0, 1, ..., 5 heads came up in 1,000 tosses of five coins that stick together."""
-    return np.array([60.0, 110.0, 190.0, 240.0, 230.0, 170.0])
-
-
 def coin_fit(theta: float = 0.5) -> Picture:
     """Data and binomial model as bars; KL and minus the mean log-likelihood over theta."""
-    data, heads = coin_counts() / coin_counts().sum(), np.arange(6)
+    data, heads = COIN_COUNTS / COIN_COUNTS.sum(), np.arange(6)
     choose = np.array([1, 5, 10, 10, 5, 1])
 
     def divergence(t: np.ndarray) -> np.ndarray:
