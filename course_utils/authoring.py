@@ -126,13 +126,16 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
 
 
 def normalised(notebook: NotebookNode) -> NotebookNode:
-    """Without what changes from run to run: counts, times, widget views, progress bars."""
+    """Without what changes from run to run: times, widget views, progress bars; counted anew.
+
+    The counts stay because nbval takes a cell without one as never run.
+    """
     notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for count, cell in enumerate(code, start=1):
         cell.metadata.pop("execution", None)
-        if cell.cell_type == "code":
-            cell.execution_count = None
-            cell.outputs = [kept for kept in map(_output, cell.outputs) if kept is not None]
+        cell.execution_count = count
+        cell.outputs = [kept for out in cell.outputs if (kept := _output(out, count)) is not None]
     return notebook
 
 
@@ -146,11 +149,11 @@ def write(notebook: NotebookNode, target: Path) -> None:
     os.replace(temporary, target)
 
 
-def _output(output: NotebookNode) -> NotebookNode | None:
+def _output(output: NotebookNode, count: int) -> NotebookNode | None:
     if output.output_type == "stream" and output.name == "stderr":
         return None if "\r" in output.text else output  # a progress bar in text
     if "execution_count" in output:
-        output.execution_count = None
+        output.execution_count = count
     data = output.get("data", {})
     if data.pop(VIEW, None) is not None and data.get("text/plain", "").startswith(
         ("HBox", "VBox", "Output", "FloatProgress")

@@ -75,11 +75,12 @@ def test_an_answer_cell_holds_the_stub_and_nbgraders_metadata(project):
     assert cells[4].metadata.nbgrader.locked
 
 
-def test_sync_runs_the_lesson_and_stores_outputs_without_counts(project):
+def test_sync_runs_the_lesson_and_counts_its_cells(project):
     cells = store(project, run=True).cells
     assert cells[1].outputs[0].text == "3\n"
     assert cells[2].outputs[0].data["text/plain"] == "21"
-    assert all(cell.execution_count is None for cell in cells if cell.cell_type == "code")
+    counts = [cell.execution_count for cell in cells if cell.cell_type == "code"]
+    assert counts == [1, 2, 3, 4] and cells[2].outputs[0].execution_count == 2
 
 
 def test_a_cell_that_raises_stores_nothing(project):

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Locator, Page
 
 from course_utils.authoring import write
-from tests.browser.jupyterlab import browser_path, open_and_run, page, server
+from tests.browser.jupyterlab import IDLE, browser_path, open_and_run, page, server
 from tests.conftest import require
 from tests.notebooks.lessons import NOTEBOOKS, read, tags
 
@@ -23,23 +23,32 @@ def only_widgets(target) -> int:
     return sum("widget" in tags(cell) for cell in notebook.cells)
 
 
+def settle(opened: Page, picture: Locator) -> bytes:
+    """Wait until the kernel is idle and the picture has stopped changing; its pixels."""
+    opened.wait_for_function(IDLE, timeout=30_000)
+    last = None
+    while last != (last := picture.get_attribute("src")):
+        opened.wait_for_timeout(250)
+    return opened.screenshot(clip=picture.bounding_box(), full_page=True)
+
+
 def move(opened: Page, slider: Locator, picture: Locator) -> None:
-    """Press a key on a slider until its value and the picture below it have changed."""
-    source, value = picture.get_attribute("src"), slider.get_attribute("aria-valuenow")
-    before = picture.screenshot()
+    """Press a key on a slider: its value and the pixels below it change."""
+    slider.scroll_into_view_if_needed()
+    before, source = settle(opened, picture), picture.get_attribute("src")
+    value = slider.get_attribute("aria-valuenow")
     slider.focus()
     at_end = float(value) >= float(slider.get_attribute("aria-valuemax"))
     for _ in range(3):
         slider.press("ArrowLeft" if at_end else "ArrowRight")
+    assert slider.get_attribute("aria-valuenow") != value
     handle = picture.element_handle()
     opened.wait_for_function(
-        "([image, old]) => !image.isConnected || (image.src !== old && image.complete)",
+        "([image, old]) => !image.isConnected || image.src !== old",
         arg=[handle, source],
         timeout=15_000,
     )
-    assert slider.get_attribute("aria-valuenow") != value
-    opened.wait_for_timeout(300)
-    assert picture.screenshot() != before
+    assert settle(opened, picture) != before
 
 
 def test_every_slider_of_a_lesson_redraws_its_figure(tmp_path):

@@ -5,7 +5,6 @@ import io
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -40,8 +39,8 @@ def test_stored_outputs_are_there_and_without_errors(path):
 def test_nothing_of_one_run_is_stored(path):
     notebook = read(path)
     assert "widgets" not in notebook.metadata and "kernelspec" in notebook.metadata
-    for cell in code_cells(path):
-        assert cell.execution_count is None and "execution" not in cell.metadata, cell.id
+    for count, cell in enumerate(code_cells(path), start=1):
+        assert cell.execution_count == count and "execution" not in cell.metadata, cell.id
         assert not any(VIEW in out.get("data", {}) for out in cell.outputs), cell.id
 
 
@@ -50,8 +49,8 @@ def test_every_figure_has_alt_text_and_is_not_blank(path):
     for cell in code_cells(path):
         for output in pictures(cell):
             png = base64.b64decode(output.data["image/png"])
-            pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-            assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 5, f"{cell.id}: blank figure"
+            colours = Image.open(io.BytesIO(png)).convert("RGB").getcolors(maxcolors=1 << 24)
+            assert len(colours) > 5, f"{cell.id}: blank figure"
             assert len(png) <= 60_000, f"{cell.id}: a figure of {len(png)} bytes"
             alt = output.data["text/html"].partition('alt="')[2].partition('"')[0]
             assert len(alt) > 30, f"{cell.id}: alt text {alt!r}"
