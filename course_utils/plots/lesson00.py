@@ -235,7 +235,7 @@ def descent(paths: dict[str, np.ndarray] | None = None) -> Picture:
         ax.plot(*np.asarray(path).T, "o-", ms=4, lw=1.5, color=colour, label=name)
     ax.plot(0, 1, "*", ms=18, color=EXACT)
     white = {"color": "white", "pad": 1}
-    ax.text(0.05, 0.92, "N(0, 1)", va="top", bbox=white, zorder=1)
+    ax.text(0.05, 0.92, "N(0, 1)", va="top", bbox=white)
     ax.set(xlabel="mean $m$", ylabel="standard deviation $s$", xlim=(-0.6, 1.8))
     ax.set(title="KL from N(m, s²) to N(0, 1): contours and descent")
     _legend_beside(ax)
