@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 from course_utils.authoring import write
 from tests.browser.jupyterlab import IDLE, browser_path, open_and_run, page, server
@@ -36,12 +36,14 @@ def move(opened: Page, slider: Locator, picture: Locator) -> None:
     """Press a key on a slider: its value and the pixels below it change."""
     slider.scroll_into_view_if_needed()
     before, source = settle(opened, picture), picture.get_attribute("src")
-    value = slider.get_attribute("aria-valuenow")
+    box = slider.locator("xpath=ancestor::*[contains(@class, 'widget-slider')]")
+    readout = box.locator(".widget-readout")  # aria-valuenow has one decimal only
+    value = readout.inner_text()
+    at_end = slider.get_attribute("aria-valuenow") == slider.get_attribute("aria-valuemax")
     slider.focus()
-    at_end = float(value) >= float(slider.get_attribute("aria-valuemax"))
     for _ in range(3):
         slider.press("ArrowLeft" if at_end else "ArrowRight")
-    assert slider.get_attribute("aria-valuenow") != value
+    expect(readout).not_to_have_text(value)
     handle = picture.element_handle()
     opened.wait_for_function(
         "([image, old]) => !image.isConnected || image.src !== old",
