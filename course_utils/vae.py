@@ -163,8 +163,7 @@ def gaussian_log_likelihood(
 
     Source: Kingma & Welling 2014, arXiv:1312.6114, appendix C.2 with one variance eta.
     """
-    if not eta > 0:
-        raise ValueError(f"eta = {eta}; legal: a positive variance")
+    _positive(eta)
     dim = x[0].numel()
     squared_error = sum_per_example((x - mean) ** 2)  # (B,)
     return -squared_error / (2 * eta) - dim / 2 * math.log(2 * math.pi * eta)
@@ -182,7 +181,8 @@ def levels_log_likelihood(
     """
     levels = logits.shape[-1]
     level = (x * (levels - 1)).round()
-    if (x * (levels - 1) - level).abs().max() > 1e-3 or x.min() < 0 or x.max() > 1:
+    error = (x * (levels - 1) - level).abs().max()
+    if not (error < 1e-3 and level.min() >= 0 and level.max() < levels):  # catches NaN, too
         raise ValueError(f"x is not on levels k/{levels - 1} in [0, 1]: {x.flatten()[:6].tolist()}")
     nats = F.cross_entropy(logits.flatten(0, -2), level.long().flatten(), reduction="none")
     return -sum_per_example(nats.view_as(x))
@@ -193,6 +193,7 @@ class Gaussian(nn.Module):
 
     def __init__(self, eta: float) -> None:
         super().__init__()
+        _positive(eta)
         self.eta = eta
 
     def log_prob(self, x: Tensor, mean: Tensor) -> Tensor:
@@ -222,10 +223,11 @@ class Levels(nn.Module):
         return logits.softmax(dim=-1) @ values
 
     def sample(self, logits: Tensor, generator: Generator | None = None) -> Tensor:
-        """A level for each pixel, drawn from its probabilities."""
-        p = logits.softmax(dim=-1).flatten(0, -2).cpu()
-        level = p.multinomial(1, generator=generator).view(logits.shape[:-1]).to(logits)
-        return level / (logits.shape[-1] - 1)
+        """One draw of every pixel's level."""
+        cdf = logits.softmax(dim=-1).cumsum(dim=-1)  # (B, ..., L)
+        u = torch.rand(cdf.shape[:-1], generator=generator).to(cdf)
+        level = (u.unsqueeze(-1) > cdf[..., :-1]).sum(dim=-1)  # inverse of the distribution
+        return level.to(cdf) / (logits.shape[-1] - 1)
 
 
 class LevelLogits(nn.Module):
@@ -256,3 +258,8 @@ def _normal(n: int, model: VAE, generator: Generator | None) -> Float[Tensor, "n
     """Noise drawn on the CPU, so that a seed means the same everywhere, in the model's dtype."""
     eps = torch.randn(n, model.latent_dim, generator=generator)
     return eps.to(next(model.parameters()))
+
+
+def _positive(eta: float) -> None:
+    if not eta > 0:
+        raise ValueError(f"eta = {eta}; legal: a positive variance")
