@@ -82,9 +82,8 @@ def three_bars(mean: float = 0.6, sd: float = 0.6) -> Picture:
     left.plot(z, _normal(z, 0, 1), color=GREY, ls=":", label="prior p(z)")
     left.plot(z, _normal(z, POST_MEAN, POST_VAR), color=EXACT, label="posterior p(z|x = 3)")
     left.plot(z, _normal(z, mean, sd**2), color=MODEL, ls="--", label="our q(z)")
-    left.set(
-        xlabel="latent z", ylabel="density", ylim=(0, 2.6), title="q tries to be the posterior"
-    )
+    left.set(xlabel="latent z", ylabel="density", ylim=(0, 2.6))
+    left.set_title("q tries to be the posterior")
     left.legend(loc="upper left")
     right.bar([0, 1, 2], [LOG_P, LOG_P - gap, gap], color=[EXACT, BOUND, MODEL])
     right.axhline(LOG_P, color=EXACT, lw=1)
@@ -257,7 +256,8 @@ def mismatch(var: float = 0.9) -> Picture:
     ax.plot(w, log_lik, color=EXACT, label="log-likelihood, best at w = 1")
     ax.plot(w, bound, color=BOUND, label=f"bound, best at w = {best:.2f}")
     for place, curve, colour in ((1.0, log_lik, EXACT), (best, bound, BOUND)):
-        ax.plot([place] * 2, [np.interp(place, w, curve), -3], "o:", color=colour, ms=10, lw=1)
+        foot = [np.interp(place, w, curve), -3]
+        ax.plot([place] * 2, foot, "o:", color=colour, ms=10, lw=1, markevery=2)
     ax.set(xlabel="decoder weight w", ylabel="nats per point", ylim=(-3, -1.3), xlim=(0, 2.5))
     ax.set_title(f"variance of q frozen at {var:.2f}")
     ax.legend(loc="upper right")
