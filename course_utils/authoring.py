@@ -155,10 +155,10 @@ def _output(output: NotebookNode, count: int) -> NotebookNode | None:
     if "execution_count" in output:
         output.execution_count = count
     data = output.get("data", {})
-    if data.pop(VIEW, None) is not None and data.get("text/plain", "").startswith(
-        ("HBox", "VBox", "Output", "FloatProgress")
-    ):
-        return None
+    if data.pop(VIEW, None) is not None:
+        text = data.get("text/plain", "")
+        if text.startswith(("HBox", "VBox", "Output", "FloatProgress")) or "%|" in text:
+            return None  # the last is tqdm's bar
     return None if data == {"text/plain": ""} else output
 
 

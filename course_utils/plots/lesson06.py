@@ -128,7 +128,7 @@ def gradient_draws(
         left.hist(shown, bins, density=True, color=colour, alpha=0.6, label=name)
     left.axvline(2, color=EXACT, lw=1.5, label="exact: 2")
     left.set(xlabel="one estimate of the gradient (ends collect the rest)", ylabel="density")
-    left.set(title=f"One draw each, d = {d}", ylim=(0, 0.25))
+    left.set(title=f"One draw each, d = {d}")
     left.legend()
     dims = np.arange(1, 65)
     right.plot(dims, np.sqrt(_score_variance(dims)), color=ORANGE, label="score")
@@ -168,7 +168,7 @@ def price_of_error(eta: float = 0.05) -> Picture:
     right.plot([eta], [nats(eta)], "o", color=EXACT, ms=10)
     right.axvline(best, color=BOUND, lw=1.2)
     right.text(best * 1.08, -78, "error per pixel", color=BOUND)
-    right.set(xlabel="decoder variance η", ylabel="nats", xscale="log", ylim=(-95, 150))
+    right.set(xlabel="decoder variance η", ylabel="nats", xscale="log", ylim=(-95, 220))
     right.set_title(f"What this error costs: {nats(eta):.1f} nats at η = {eta:.3g}")
     right.legend(loc="upper right")
     alt = (

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from course_utils.plots.base import (
@@ -34,17 +35,28 @@ def _array(images: Tensor | np.ndarray) -> np.ndarray:
     return np.clip(torch.as_tensor(images).detach().cpu().double().numpy(), 0, 1)
 
 
+def _sheet(ax: Axes, images: Tensor, columns: int, title: str) -> None:
+    """`tiles` with a white margin at both sides, so that two sheets stay apart."""
+    tiles(ax, _array(images), columns, title)
+    low, high = ax.get_xlim()
+    margin = 0.03 * (high - low)
+    ax.set_xlim(low - margin, high + margin)
+
+
 def sheets(
-    named: dict[str, Tensor] | None = None, columns: int = 8, height: float = 4.0
+    named: dict[str, Tensor] | None = None,
+    columns: int = 8,
+    width: float = 10.0,
+    height: float = 4.0,
 ) -> Picture:
     """Sheets of images side by side, each under its name; by default real digits."""
     if named is None:
         from course_utils.data import digits
 
         named = {"real digits, 8 by 8 pixels": digits().train[:24]}
-    fig, (axes,) = subplots(1, len(named), width=10, height=height)
+    fig, (axes,) = subplots(1, len(named), width=width, height=height)
     for ax, (name, images) in zip(axes, named.items(), strict=True):
-        tiles(ax, _array(images), columns, name)
+        _sheet(ax, images, columns, name)
     each = "; ".join(f"{len(images)} images, {name}" for name, images in named.items())
     return Picture(fig, f"Sheets of images: {each}.")
 
@@ -63,7 +75,7 @@ def curve(
         ax.axhline(best, color=EXACT, lw=1.5, ls="--", label="exact optimum")
         ax.legend(loc="upper right")
     low, high = min(smooth.min(), best if best is not None else np.inf), np.quantile(loss, 0.98)
-    ax.set(xlabel="step", ylabel=name, ylim=(low - 0.1 * (high - low), high))
+    ax.set(xlabel="step", ylabel=name, ylim=(low - 0.1 * (high - low) - 1, high + 1))
     ax.set_title(f"step {number[-1]}: {smooth[-1]:.2f}")
     return Picture(fig, f"Training curve over {len(loss)} steps, falling to {smooth[-1]:.2f}.")
 
@@ -99,8 +111,8 @@ def sweep(results: dict[float, dict[str, Tensor]], index: int = 1) -> Picture:
     kl = found["kl"].detach().cpu().numpy()
     fig, (axes,) = subplots(1, 3, width=12, height=4.4, width_ratios=[1, 1, 1])
     both = torch.stack([found["x"], found["x_hat"]], dim=1).flatten(0, 1)
-    tiles(axes[0], _array(both), 6, "image | reconstruction")
-    tiles(axes[1], _array(found["samples"]), 6, f"samples, η = {eta:g}")
+    _sheet(axes[0], both, 6, "image | reconstruction")
+    _sheet(axes[1], found["samples"], 6, f"samples, η = {eta:g}")
     axes[2].bar(range(1, len(kl) + 1), np.sort(kl)[::-1], color=BOUND)
     axes[2].set(xlabel="latent, largest first", ylabel="KL, nats per image", ylim=(0, 5))
     axes[2].set_title(f"KL {kl.sum():.1f} nats, {int(found['active'])} active")
@@ -236,7 +248,7 @@ def weighted(K: int = 1, q: str = "wide") -> Picture:
     right.axhline(log_p, color=EXACT, ls="--", label="log p(x)")
     right.plot([K], [bounds[K - 1]], "o", color=BOUND, ms=10)
     right.set(
-        xlabel="importance samples K", ylabel="nats", xscale="log", ylim=(log_p - 4, log_p + 1)
+        xlabel="importance samples K", ylabel="nats", xscale="log", ylim=(log_p - 10, log_p + 1)
     )
     right.set_title(f"bound {bounds[K - 1]:.2f}, log p(x) {log_p:.2f}")
     right.legend(loc="lower right")
