@@ -1,5 +1,6 @@
 """The doors of the course: make, conda and Binder, and what the README says of them."""
 
+import base64
 import json
 import os
 import shutil
@@ -223,3 +224,10 @@ def test_the_lines_that_the_readme_quotes_stand_in_a_lesson():
     cells = (ROOT / "notebooks" / "05_elbo.ipynb").read_text(encoding="utf-8")
     assert len(quoted) >= 2
     assert [row for row in quoted if json.dumps(row)[1:-1] not in cells] == []
+
+
+def test_the_readmes_figure_is_the_one_that_the_lesson_stores():
+    cells = json.loads((ROOT / "notebooks" / "05_elbo.ipynb").read_text(encoding="utf-8"))["cells"]
+    [outputs] = [cell["outputs"] for cell in cells if cell["id"] == "05-3-bars"]
+    stored = base64.b64decode("".join(outputs[0]["data"]["image/png"]))
+    assert (ROOT / "assets" / "figures" / "elbo.png").read_bytes() == stored
