@@ -18,14 +18,14 @@ COLOURS = {"TODO": "#7A7A7A", "PASS": "#00785A", "NOT YET": "#C14F00"}
 class Shown:
     """A verdict as the notebook shows it: plain text, and the same with a coloured bar."""
 
-    def __init__(self, verdict: Verdict) -> None:
-        self.verdict = verdict
+    def __init__(self, verdict: Verdict, note: str = "") -> None:
+        self.verdict, self.note = verdict, note
 
     def __repr__(self) -> str:
-        return _text(self.verdict)
+        return _text(self.verdict) + self.note
 
     def _repr_html_(self) -> str:
-        colour, text = COLOURS[self.verdict.status], html.escape(_text(self.verdict))
+        colour, text = COLOURS[self.verdict.status], html.escape(repr(self))
         return (
             f'<pre style="border-left: 6px solid {colour}; padding: 0.4em 0.8em; '
             f'white-space: pre-wrap">{text}</pre>'
@@ -39,13 +39,16 @@ def check(exercise_id: str, answer: Callable) -> Shown | float:
     float, because nbgrader gives full marks to a cell that only prints.
 
     Raises:
-        ValueError: no such exercise, or the answer is not a function.
+        ValueError: no such exercise.
     """
     exercise = exercises.find(exercise_id)
     verdict = _judge(exercise, answer)
     if os.environ.get("NBGRADER_EXECUTION"):
         return float(verdict.points)
-    progress.record(exercise_id, verdict.status)
+    try:
+        progress.record(exercise_id, verdict.status)
+    except OSError as full:  # a disk that cannot be written stops no lesson
+        return Shown(verdict, f"\n  (your progress is not saved: {full})")
     return Shown(verdict)
 
 
@@ -77,10 +80,12 @@ def reset(exercise_id: str) -> None:
 
 
 def _judge(exercise: Exercise, answer: Callable) -> Verdict:
-    if not callable(answer):
-        kind = type(answer).__name__
-        raise ValueError(f"{exercise.id}: the answer is a {kind}; legal: your {exercise.name}")
-    return judge(exercise, answer, observe)
+    if callable(answer):
+        return judge(exercise, answer, observe)
+    claim, kind = f"{exercise.name} is a function", type(answer).__name__
+    hint = "Does a later cell use its name for something else? Run the answer's cell again."
+    outcome = Outcome(claim, hint, f"{exercise.name} is a {kind}")
+    return Verdict(exercise.id, "NOT YET", (outcome,), exercise.points)
 
 
 def _text(verdict: Verdict) -> str:

@@ -4,15 +4,19 @@ The notebook calls `observe` here; a grader runs the same module on the far side
 check sees only the record, never the student's objects, so both come to the same verdict.
 """
 
+import _thread
 import contextlib
 import copy
 import io
+import math
 import signal
+import sysconfig
 import threading
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import torch
@@ -20,6 +24,8 @@ from torch import Tensor, nn
 
 SECONDS = 5.0  # a call that takes longer is cut off
 OUTPUT_LIMIT = 10_000  # characters of standard output that are kept
+LIBRARIES = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+OTHERS = (str(Path(__file__).parent), "<frozen", *LIBRARIES)  # not the student's files
 Plain = None | bool | int | float | str | Tensor | np.ndarray | list | tuple | dict
 
 
@@ -74,113 +80,152 @@ class Observed:
 
 
 class TimeLimit(BaseException):
-    """Raised inside a call that ran too long; not an Exception, so that a loop rarely eats it."""
+    """Raised inside a call that ran too long; no Exception, so that a loop rarely eats it."""
 
 
 @dataclass
 class _Counted:
-    """A callable that counts its calls; a module keeps its parameters reachable."""
-
     function: Callable
-    calls: int = field(default=0)
+    calls: int = 0
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         self.calls += 1
         return self.function(*args, **kwargs)
 
 
+class _Printed(io.StringIO):
+    """Keeps what is printed up to the limit, so that an endless print fills no memory."""
+
+    def write(self, text: str) -> int:
+        super().write(text[: max(0, OUTPUT_LIMIT - self.tell())])
+        return len(text)
+
+
 def observe(answer: Callable, *inputs: Plain | Seed | Recipe, seconds: float = SECONDS) -> Observed:
     """Call `answer` on fresh copies of `inputs` and record what happened.
 
     A call is cut off after `seconds`. The student's interrupt (KeyboardInterrupt) is let through;
-    every other exception is recorded.
+    every other exception is recorded. torch's global random state is as before afterwards.
     """
     counters: dict[int, Callable[[], int]] = {}
     given = [_fresh(item, counters, index) for index, item in enumerate(inputs)]
-    printed = io.StringIO()
-    value, grads, error = None, (), None
+    printed, untouched = _Printed(), torch.random.fork_rng(devices=[])
+    value, grads, after, error = None, (), (), None
     try:
-        with contextlib.redirect_stdout(printed), time_limit(seconds):
-            result = answer(*given)
-            grads = _gradients(result, given)
-            value = plain(result)
+        with contextlib.redirect_stdout(printed), untouched, time_limit(seconds):
+            value, grads = _call(answer, given)
+        after = tuple(_after(item) for item in given)
     except KeyboardInterrupt:
         raise
-    except TimeLimit:
-        error = Raised("TimeLimit", f"still running after {seconds:g} s: is there an endless loop?")
-    except (Exception, SystemExit) as raised:
-        error = Raised(type(raised).__name__, str(raised), _students_lines(raised))
+    except TimeLimit as cut:
+        why = f"still running after {seconds:g} s: is there an endless loop?"
+        error = Raised("TimeLimit", why, _students_lines(cut))
+    except BaseException as raised:
+        error = Raised(type(raised).__name__, _message(raised), _students_lines(raised))
     calls = tuple(counters[i]() if i in counters else 0 for i in range(len(given)))
-    after = tuple(_after(item) for item in given)
-    return Observed(value, grads, calls, after, printed.getvalue()[:OUTPUT_LIMIT], error)
+    return Observed(value, grads, calls, after, printed.getvalue(), error)
+
+
+def _call(answer: Callable, given: list) -> tuple[Plain, tuple]:
+    result = answer(*given)
+    return plain(result), _gradients(result, given)
 
 
 def plain(value: object) -> Plain:
-    """The value as plain data; tensors lose their graph and any subclass.
+    """The value as plain data of exactly these types; tensors lose their graph.
 
     Raises:
-        TypeError: it holds something else than numbers, strings, tensors, arrays, lists, tuples
-            and dicts of these.
+        TypeError: it holds something else than numbers, strings, tensors, arrays, lists, dicts.
     """
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or value is True or value is False:
         return value
+    for kind, exact in ((int, int.__int__), (float, float.__float__), (str, str.__str__)):
+        if isinstance(value, kind):
+            return exact(value)  # of a subclass, too
     if isinstance(value, Tensor):
-        return value.detach().as_subclass(Tensor).cpu().clone()
-    if isinstance(value, np.ndarray):
-        return np.array(value)
-    if isinstance(value, np.generic):
-        return value.item()
+        with torch._C.DisableTorchFunctionSubclass():
+            return Tensor.detach(value).as_subclass(Tensor).cpu().clone()
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain_array(np.array(value))
     if isinstance(value, list | tuple):
         items = [plain(item) for item in value]
         return items if isinstance(value, list) else tuple(items)
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
-    kind = type(value).__name__
-    raise TypeError(f"returned a {kind}; legal: tensors, arrays, numbers, strings, lists of these")
+    raise TypeError(f"returned a {type(value).__name__}; legal: tensors, arrays, numbers, strings")
 
 
-@contextlib.contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `TimeLimit` in this block after `seconds`, again and again until it is left.
+def _plain_array(array: np.ndarray) -> Plain:
+    if array.dtype.kind not in "biufcU":
+        raise TypeError(f"returned an array of {array.dtype}; legal: arrays of numbers")
+    array = array.astype(np.float64) if array.dtype == np.longdouble else array
+    return array if array.ndim else array.item()
 
-    With a timer signal where there is one (Linux, macOS, main thread), else by an interrupt of the
-    main thread. One long call into a library is cut when it returns.
+
+def time_limit(seconds: float) -> contextlib.AbstractContextManager:
+    """Raises `TimeLimit` in its block after `seconds`, again and again until the block is left.
+
+    Only in the main thread, where notebook cells run; by a timer signal (Linux, macOS), else by
+    interrupts, which a loop may swallow. One long call into a library is cut when it returns.
     """
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main:
-        yield  # signals reach only the main thread: notebook cells run there
-    elif hasattr(signal, "setitimer"):
-        yield from _limit_by_alarm(seconds)
-    else:
-        yield from _limit_by_interrupt(seconds)
+    if threading.current_thread() is not threading.main_thread():
+        return contextlib.nullcontext()
+    return _Alarm(seconds) if hasattr(signal, "setitimer") else _Interrupts(seconds)
 
 
-def _limit_by_alarm(seconds: float) -> Iterator[None]:
-    def ring(number: int, frame: object) -> None:
-        raise TimeLimit
+class _Alarm:
+    """Rings once time is up, then again and again: at last one ring misses an `except: pass`.
 
-    previous = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.05)
-    try:
-        yield
-    finally:
+    It raises inside of `_call` only, so that nothing is left half done.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.pause = seconds, 1e-6
+
+    def __enter__(self) -> None:
+        self.on, self.previous = True, signal.signal(signal.SIGALRM, self._ring)
+        signal.setitimer(signal.ITIMER_REAL, self.seconds)
+
+    def __exit__(self, *_: object) -> None:
+        self.on = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        signal.signal(signal.SIGALRM, self.previous or signal.SIG_DFL)
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:
+        while frame and (frame.f_code.co_name, frame.f_code.co_filename) != ("_call", __file__):
+            frame = frame.f_back
+        self.pause = 1.3 * self.pause if self.pause < 1e-4 else 1e-6  # out of step with any loop
+        if self.on:
+            signal.setitimer(signal.ITIMER_REAL, self.pause)
+        if frame:
+            raise TimeLimit
 
 
-def _limit_by_interrupt(seconds: float) -> Iterator[None]:
-    import _thread
+class _Interrupts:
+    """Where there is no timer signal (Windows): KeyboardInterrupts, told from the student's."""
 
-    timer = threading.Timer(seconds, _thread.interrupt_main)
-    timer.start()
-    try:
-        yield
-    except KeyboardInterrupt:
-        if timer.is_alive():  # the student pressed stop before the time was up
-            raise
-        raise TimeLimit from None
-    finally:
-        timer.cancel()
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.over, self.left = seconds, False, threading.Event()
+        self.clock = threading.Thread(target=self._wait, daemon=True)
+
+    def __enter__(self) -> None:
+        self.clock.start()
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        try:
+            self.left.set()
+            self.clock.join()
+        except KeyboardInterrupt:
+            if not self.over:
+                raise
+        if self.over and kind is KeyboardInterrupt:
+            raise TimeLimit from None
+
+    def _wait(self) -> None:
+        if not self.left.wait(self.seconds):
+            self.over = True
+            while not self.left.wait(0.01):
+                _thread.interrupt_main()
 
 
 def _fresh(item: object, counters: dict[int, Callable[[], int]], index: int) -> object:
@@ -198,11 +243,10 @@ def _fresh(item: object, counters: dict[int, Callable[[], int]], index: int) -> 
 
 
 def _build(recipe: Recipe) -> object:
-    import math
-
+    code = compile(recipe.source, __file__, "eval")  # its frames are not the student's
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        built = eval(recipe.source, {"torch": torch, "nn": nn, "math": math})
+        built = eval(code, {"torch": torch, "nn": nn, "math": math})
     return built if isinstance(built, nn.Module) else _Counted(built)
 
 
@@ -239,12 +283,18 @@ def _after(item: object) -> Plain:
     return None if isinstance(item, torch.Generator | _Counted) else plain(item)
 
 
+def _message(error: BaseException) -> str:
+    try:
+        return str.__str__(str(error))
+    except Exception as worse:
+        return f"(its message cannot be shown: {type(worse).__name__})"
+
+
 def _students_lines(error: BaseException) -> tuple[str, ...]:
-    """The frames outside this package and the libraries: the student's own lines."""
-    package = str(Path(__file__).parent)
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if package not in f.filename and "site-packages" not in f.filename]
-    lines = [f"line {f.lineno}, in {f.name}: {f.line or ''}".rstrip(": ") for f in own]
+    """The last frames outside this package and the libraries: the student's own lines."""
+    way = traceback.extract_tb(error.__traceback__)
+    own = [step for step in way if not step.filename.startswith(OTHERS)]
+    lines = [f"line {step.lineno}, in {step.name}: {step.line or ''}".rstrip(": ") for step in own]
     if isinstance(error, SyntaxError) and error.text:
         lines.append(f"line {error.lineno}: {error.text.strip()}")
     return tuple(lines[-5:])

@@ -50,24 +50,30 @@ def shown() -> set[str]:
 
 
 def _events() -> list[dict[str, str]]:
-    if not path().exists():
+    if not path().is_file():
         return []
-    events = []
-    for line in path().read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            event = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # a line that a crash cut short
-        if isinstance(event, dict) and {"exercise", "state"} <= event.keys():
-            events.append(event)
+    lines = path().read_bytes().split(b"\n")
+    events = [event for line in lines if (event := _event(line)) is not None]
     return sorted(events, key=lambda event: event["exercise"])
+
+
+def _event(line: bytes) -> dict[str, str] | None:
+    """The event on a line; None for one that a crash cut short, or that is no event at all."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    named = isinstance(event, dict) and all(
+        isinstance(event.get(key), str) for key in ("exercise", "state")
+    )
+    return event if named else None
 
 
 def _append(event: dict[str, str]) -> None:
     target = path()
     target.parent.mkdir(parents=True, exist_ok=True)
     stamped = {**event, "at": datetime.now(UTC).isoformat(timespec="seconds")}
-    whole = not target.exists() or target.read_bytes()[-1:] in (b"", b"\n")
+    whole = not target.is_file() or target.read_bytes()[-1:] in (b"", b"\n")
     line = ("" if whole else "\n") + json.dumps(stamped, ensure_ascii=False) + "\n"
     handle = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:

@@ -1,6 +1,7 @@
 """What holds for every exercise: its reference passes, its stub is a TODO, its shape is legal."""
 
 import ast
+import math
 
 import pytest
 import torch
@@ -21,12 +22,26 @@ def test_reference_passes_on_fifty_seeds(exercise):
     accepts(exercise.id, exercise.reference)
 
 
+def _in_the_lesson(exercise, source):
+    """The function that `source` defines where only the setup and earlier answers are known."""
+    names = {"math": math, "torch": torch, "Tensor": torch.Tensor}
+    for earlier in of_lesson(exercise.id[:2]):
+        if earlier.id == exercise.id:
+            break
+        names[earlier.name] = earlier.reference
+    exec(source, names)
+    return names[exercise.name]
+
+
 @every
 def test_untouched_stub_is_a_todo(exercise):
-    names = {"torch": torch, "Tensor": torch.Tensor}
-    exec(f"from __future__ import annotations\n{exercise.stub}", names)
-    verdict = judge(exercise, names[exercise.name], observe)
+    verdict = judge(exercise, _in_the_lesson(exercise, exercise.stub), observe)
     assert (verdict.status, verdict.points) == ("TODO", 0)
+
+
+@every
+def test_solution_needs_nothing_but_the_setup_and_earlier_answers(exercise):
+    accepts(exercise.id, _in_the_lesson(exercise, exercise.solution), seeds=range(2))
 
 
 @every
