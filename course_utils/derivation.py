@@ -148,7 +148,8 @@ def rejects(
             f"{label}: the wrong version is not told apart ({says})\n{seen.report(relation)}\n"
             f"  needed: {REJECTED_BEYOND:g} tolerances"
         )
-    shown = " but ".join(text for text in (_shown(left), _shown(wrong)) if text)
+    sign = "" if relation == "equal" else f"{SIGNS[relation]} "
+    shown = f" is not {sign}".join(text for text in (_shown(left), _shown(wrong)) if text)
     shown = f" · {shown}" if shown else ""
     print(f"{label:<4} REJECTED · {says}{shown} · misses by more than 10 tolerances")
 
