@@ -130,6 +130,7 @@ def meter(mean: Tensor, log_var: Tensor, factors: Tensor, names: Sequence[str]) 
     K = mean.shape[1]
     table = torch.cat([mean, factors.double()], dim=1).T
     strength = torch.corrcoef(table)[:K, K:].abs().numpy()  # (K, factors)
+    strength[(mean.var(dim=0) <= 0.01).numpy()] = np.nan  # collapsed: a correlation has no scale
     fig, ((left, right),) = subplots(1, 2, width=10, height=4, width_ratios=[1, 1])
     left.bar(range(1, K + 1), kl, color=BOUND)
     left.axhline(0, color=GREY, lw=1)
@@ -137,15 +138,16 @@ def meter(mean: Tensor, log_var: Tensor, factors: Tensor, names: Sequence[str]) 
     left.set_xticks(range(1, K + 1))
     right.imshow(strength.T, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(strength.T):
-        colour = "white" if value > 0.6 else "black"
-        right.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour)
+        colour, text = "white" if value > 0.6 else "black", f"{value:.2f}"
+        text = "–" if np.isnan(value) else text
+        right.text(column, row, text, ha="center", va="center", color=colour)
     right.set_xticks(range(K), range(1, K + 1))
     right.set_yticks(range(len(names)), names)
     right.set(xlabel="latent k", title="|correlation| with the known factors")
     alt = (
         f"Left: KL per latent in nats: {', '.join(f'{v:.2f}' for v in kl)}. Right: a table of "
-        f"absolute correlations of the {K} latents with {', '.join(names)}; largest per factor "
-        f"{', '.join(f'{v:.2f}' for v in strength.max(axis=0))}."
+        f"absolute correlations of the active latents with {', '.join(names)}; largest per factor "
+        f"{', '.join(f'{v:.2f}' for v in np.nan_to_num(strength).max(axis=0))}."
     )
     return Picture(fig, alt)
 
