@@ -49,6 +49,13 @@ def test_right_answer_says_pass():
     assert progress.summary() == {"05-e2": "PASS"}
 
 
+def test_a_demonstration_does_not_undo_a_pass():
+    check("05-e2", elbo)
+    assert "NOT YET" in repr(check("05-e2", kl_added, record=False))
+    assert "NOT YET" in repr(check("05-e2", 0.05, record=False))
+    assert progress.summary() == {"05-e2": "PASS"}
+
+
 def test_wrong_answer_shows_claim_numbers_and_hint():
     head, claim, numbers, hint = repr(check("05-e2", kl_added)).splitlines()
     assert head == f"05-e2 · NOT YET · 1 of {find('05-e2').points} points"
