@@ -1,11 +1,13 @@
 """Figures of lesson 06 that show images, trained models, latents and richer posteriors."""
 
+from __future__ import annotations
+
 import colorsys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from course_utils.plots.base import (
@@ -24,6 +26,9 @@ from course_utils.plots.base import (
     tiles,
 )
 from course_utils.vae import VAE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["show"]
 
