@@ -8,6 +8,7 @@ import _thread
 import contextlib
 import copy
 import io
+import itertools
 import math
 import signal
 import sysconfig
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 SECONDS = 5.0  # a call that takes longer is cut off
 OUTPUT_LIMIT = 10_000  # characters of standard output that are kept
 LIBRARIES = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+CALLS = itertools.count()
 OTHERS = (str(Path(__file__).parent), "<frozen", *LIBRARIES)  # not the student's files
 Plain = None | bool | int | float | str | Tensor | np.ndarray | list | tuple | dict
 
@@ -104,8 +106,8 @@ class _Printed(io.StringIO):
 def observe(answer: Callable, *inputs: Plain | Seed | Recipe, seconds: float = SECONDS) -> Observed:
     """Call `answer` on fresh copies of `inputs` and record what happened.
 
-    A call is cut off after `seconds`. The student's interrupt (KeyboardInterrupt) is let through;
-    every other exception is recorded. torch's global random state is as before afterwards.
+    A call is cut off after `seconds`. The student's interrupt (KeyboardInterrupt) is let through,
+    every other exception recorded. torch's global random state is afterwards as it was before.
     """
     counters: dict[int, Callable[[], int]] = {}
     given = [_fresh(item, counters, index) for index, item in enumerate(inputs)]
@@ -127,6 +129,7 @@ def observe(answer: Callable, *inputs: Plain | Seed | Recipe, seconds: float = S
 
 
 def _call(answer: Callable, given: list) -> tuple[Plain, tuple]:
+    torch.default_generator.manual_seed(next(CALLS))  # noise of their own differs by call
     result = answer(*given)
     return plain(result), _gradients(result, given)
 
@@ -148,8 +151,7 @@ def plain(value: object) -> Plain:
     if isinstance(value, np.ndarray | np.generic):
         return _plain_array(np.array(value))
     if isinstance(value, list | tuple):
-        items = [plain(item) for item in value]
-        return items if isinstance(value, list) else tuple(items)
+        return (list if isinstance(value, list) else tuple)(plain(item) for item in value)
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     raise TypeError(f"returned a {type(value).__name__}; legal: tensors, arrays, numbers, strings")
@@ -165,8 +167,7 @@ def _plain_array(array: np.ndarray) -> Plain:
 def time_limit(seconds: float) -> contextlib.AbstractContextManager:
     """Raises `TimeLimit` in its block after `seconds`, again and again until the block is left.
 
-    Only in the main thread, where notebook cells run; by a timer signal (Linux, macOS), else by
-    interrupts, which a loop may swallow. One long call into a library is cut when it returns.
+    In the main thread only; where no timer signal is (Windows), a loop may swallow the interrupts.
     """
     if threading.current_thread() is not threading.main_thread():
         return contextlib.nullcontext()
@@ -245,7 +246,7 @@ def _fresh(item: object, counters: dict[int, Callable[[], int]], index: int) -> 
 def _build(recipe: Recipe) -> object:
     code = compile(recipe.source, __file__, "eval")  # its frames are not the student's
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+        torch.default_generator.manual_seed(recipe.seed)
         built = eval(code, {"torch": torch, "nn": nn, "math": math})
     return built if isinstance(built, nn.Module) else _Counted(built)
 
@@ -273,8 +274,7 @@ def _gradients(result: object, given: list) -> tuple:
 
 
 def _parameter_gradients(module: nn.Module) -> dict[str, Tensor]:
-    named = module.named_parameters()
-    return {name: p.grad.detach().clone() for name, p in named if p.grad is not None}
+    return {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
 
 
 def _after(item: object) -> Plain:

@@ -244,6 +244,11 @@ def test_a_seed_becomes_a_generator_and_global_noise_stays_untouched():
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_noise_that_ignores_the_generator_differs_from_call_to_call():
+    first, again = (observe(lambda g: torch.randn(4), Seed(7)).value for _ in range(2))
+    assert not torch.equal(first, again)
+
+
 def test_printing_is_kept_up_to_a_limit(capsys):
     assert observe(lambda x: print("here", 1), X).stdout == "here 1\n"
 

@@ -18,13 +18,13 @@ def accepts(exercise_id: str, answer: Callable, seeds: Iterable[int] = SEEDS) ->
         assert verdict.status == "PASS", (seed, verdict.first_failure)
 
 
-def rejects(exercise_id: str, answer: Callable, hint: str) -> None:
+def rejects(exercise_id: str, answer: Callable, hint: str, seeds: Iterable[int] = SEEDS) -> None:
     """The answer fails on 50 seeds, and the hint shown first is the one that names its mistake."""
     exercise = find(exercise_id)
     at = [i for i, claimed in enumerate(exercise.properties, 1) if hint in claimed.hint]
     assert len(at) < 2, f"{hint!r} is in the hints of properties {at}: say more of it"
     needed = replace(exercise, properties=exercise.properties[: at[0] if at else None])
-    for seed in SEEDS:
+    for seed in seeds:
         verdict = judge(needed, answer, observe, seed)
         assert verdict.status == "NOT YET", (seed, f"a wrong answer has status {verdict.status}")
         shown = verdict.first_failure
