@@ -4,17 +4,19 @@
 stored notebook.
 """
 
+from __future__ import annotations
+
 import html
 import inspect
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any
-
-import ipywidgets
-from IPython.display import display
+from typing import TYPE_CHECKING, Any
 
 from course_utils.plots.base import Picture, reused_figures, show
+
+if TYPE_CHECKING:  # slow imports, made where they are used
+    import ipywidgets
 
 LABEL = {"description_width": "16em"}
 WIDE = {"width": "40em"}
@@ -31,6 +33,8 @@ def slider(
     Raises:
         ValueError: an empty range, a step that is not positive, a start outside the range.
     """
+    import ipywidgets
+
     if not (low < high and step > 0 and (start is None or low <= start <= high)):
         raise ValueError(f"slider {label!r}: low {low}, high {high}, step {step}, start {start}")
     whole = all(isinstance(number, int) for number in (low, high, step))
@@ -55,6 +59,8 @@ def choice(options: list, label: str) -> ipywidgets.Widget:
     Raises:
         ValueError: fewer than two options.
     """
+    import ipywidgets
+
     if len(options) < 2:
         raise ValueError(f"choice {label!r} needs two options or more, got {options}")
     made = ipywidgets.ToggleButtons(options=options, description=label, style=LABEL)
@@ -62,7 +68,7 @@ def choice(options: list, label: str) -> ipywidgets.Widget:
     return made
 
 
-def explore(plot: Callable[..., Picture], **controls: ipywidgets.Widget) -> "Explorer":
+def explore(plot: Callable[..., Picture], **controls: ipywidgets.Widget) -> Explorer:
     """Show `controls` above the picture that `plot` makes of their values; redraw on each move.
 
     Args:
@@ -99,11 +105,14 @@ class Explorer:
 
     def display(self) -> None:
         """Show the controls, and the first picture below them."""
+        import ipywidgets
+        from IPython.display import display
+
         box = ipywidgets.VBox(list(self.controls.values()))
         view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
         data = {"text/plain": NOTE, "application/vnd.jupyter.widget-view+json": view}
         display(data, raw=True)
-        self.handle = display({"text/plain": ""}, raw=True, display_id=True)
+        self.handle = _empty_display()
         self.redraw()
 
     def redraw(self, change: object = None) -> None:
@@ -147,7 +156,14 @@ def live(steps: Iterator, draw: Callable[[list], Picture], seconds: float = 1.0)
 def _draw(
     draw: Callable[[list], Picture], seen: list, handle: Any, stage: dict, palette: bool = False
 ) -> Any:
-    handle = handle or display({"text/plain": ""}, raw=True, display_id=True)
+    handle = handle or _empty_display()
     with reused_figures(stage):
         show(draw(seen), handle, palette=palette)
     return handle
+
+
+def _empty_display() -> Any:
+    """The handle of a new, empty output of this cell."""
+    from IPython.display import display
+
+    return display({"text/plain": ""}, raw=True, display_id=True)

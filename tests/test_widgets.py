@@ -90,7 +90,7 @@ def test_whole_numbers_stay_whole():
 
 def test_live_passes_every_record_on_and_ends_with_all_of_them(monkeypatch):
     handle, pictures = Handle(), []
-    monkeypatch.setattr(widgets, "display", lambda *args, **kwargs: handle)
+    monkeypatch.setattr(widgets, "_empty_display", lambda: handle)
 
     def draw(records):
         pictures.append(len(records))
@@ -102,7 +102,7 @@ def test_live_passes_every_record_on_and_ends_with_all_of_them(monkeypatch):
 
 def test_live_draws_what_there_is_when_interrupted(monkeypatch):
     handle = Handle()
-    monkeypatch.setattr(widgets, "display", lambda *args, **kwargs: handle)
+    monkeypatch.setattr(widgets, "_empty_display", lambda: handle)
 
     def interrupted():
         yield from range(3)

@@ -2,8 +2,10 @@
 
 A plot function builds its axes with `subplots`, draws, and returns `Picture(figure, alt)`.
 Colours are Okabe and Ito's, told apart by colour-blind readers; type is large enough for a
-projector; every axis names its quantity and unit.
+projector; every axis names its quantity and unit. Matplotlib is imported with the first figure.
 """
+
+from __future__ import annotations
 
 import base64
 import contextlib
@@ -12,12 +14,14 @@ import io
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 YELLOW, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#7A7A7A"
@@ -30,13 +34,11 @@ STYLE = {
     "axes.titlesize": 14,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": matplotlib.cycler(color=[BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK]),
     "legend.frameon": False,
     "lines.linewidth": 2.2,
     "image.cmap": "viridis",
     "image.interpolation": "nearest",
 }
-matplotlib.rcParams.update(STYLE)
 PALETTE_COLOURS = 128
 _stage: ContextVar[dict | None] = ContextVar("stage", default=None)
 
@@ -67,8 +69,7 @@ def subplots(
         _clear(figure, axes)
         figure.set_layout_engine("none")  # keeps the positions of the first drawing
         return figure, axes
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
+    figure = _new_figure()(figsize=(width, height))
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     if stage is not None:
         stage[key] = figure, axes
@@ -125,6 +126,17 @@ def tiles(ax: Axes, images: np.ndarray, columns: int, title: str = "") -> None:
     ax.imshow(sheet[..., 0] if grey else sheet, cmap="gray" if grey else None, vmin=0, vmax=1)
     ax.set_title(title)
     ax.set_axis_off()
+
+
+@cache
+def _new_figure() -> type[Figure]:
+    """Matplotlib's Figure, once the course's style is set."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    cycle = matplotlib.cycler(color=[BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK])
+    matplotlib.rcParams.update({**STYLE, "axes.prop_cycle": cycle})
+    return Figure
 
 
 def _clear(figure: Figure, axes: np.ndarray) -> None:

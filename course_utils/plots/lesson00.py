@@ -1,7 +1,10 @@
 """Figures of lesson 00, the toolbox: error bars, Gaussians, divergences, descent."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.axes import Axes
 
 from course_utils.plots.base import (
     BOUND,
@@ -15,6 +18,9 @@ from course_utils.plots.base import (
     show,
     subplots,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = [
     "add_and_multiply",
@@ -40,7 +46,7 @@ def two_formulas(d: int = 3, sd2: float = 1.2) -> Picture:
     with_d, without = d * np.log(sd2 / sd1) + rest, np.log(sd2 / sd1) + rest
     fig, ((ax,),) = subplots(width=8, height=4)
     ax.axhspan(-1.5, 0, color=GREY, alpha=0.15, lw=0)
-    ax.text(2.58, -1.4, "impossible: a KL is never negative", ha="right", va="bottom", color=GREY)
+    ax.text(2.58, -1.4, "impossible: never below zero", ha="right", va="bottom", color=GREY)
     ax.plot(sd1, with_d, color=EXACT, label="formula 1")
     ax.plot(sd1, without, color=MODEL, ls="--", label="formula 2")
     ax.set(xlabel="standard deviation $\\sigma_1$ of the first law", ylabel="value (nats)")
@@ -48,7 +54,7 @@ def two_formulas(d: int = 3, sd2: float = 1.2) -> Picture:
     ax.legend(loc="upper center")
     alt = (
         f"Two curves over sigma1 in d = {d}. Formula 1 touches 0 at sigma1 = {sd2} and is positive "
-        f"elsewhere; formula 2 falls to {without.min():.2f} nats, where no KL can be."
+        f"elsewhere; formula 2 falls to {without.min():.2f} nats, below zero, where none can be."
     )
     return Picture(fig, alt)
 
@@ -65,7 +71,7 @@ def running_means(runs: int = 12, n: int = 10_000) -> Picture:
     ax.plot(count[shown], means[:, shown].T, color=DATA, lw=1, alpha=0.7)
     ax.axhline(1, color=EXACT)
     ax.text(n, 1.06, "exact", ha="right", color=EXACT)
-    ax.text(8, 2.2, "1 ± 2 standard errors", color=DATA)
+    ax.text(8, 2.2, "about 95 of 100 lie in here", color=DATA)
     ax.set(xscale="log", xlabel="number of draws n", ylabel="mean of x² so far", ylim=(0, 2.5))
     ax.set(title=f"{runs} people estimate the same number")
     last = means[:, -1]
@@ -149,7 +155,7 @@ def conditional(rho: float = 0.8, value: float = 1.5) -> Picture:
     right.set(title=f"mean {mean:.2f}, variance {var:.2f}")
     right.legend(loc="upper left")
     alt = (
-        f"Left: ellipses of a Gaussian, correlation {rho:.2f}, cut by the line x2 = {value:.2f}. "
+        f"Left: ellipses of a Gaussian, correlation {rho:.3g}, cut by the line x2 = {value:.2f}. "
         f"Right: x1 before, N(0, 1), and after the cut, mean {mean:.2f} and variance {var:.2f}."
     )
     return Picture(fig, alt)
@@ -169,7 +175,7 @@ def divergences(mean: float = 1.5, sd: float = 0.7) -> Picture:
     left.plot(x, p, color=DATA, label="p = N(0, 1)")
     left.plot(x, q, color=MODEL, ls="--", label=f"q = N({mean:.2f}, {sd:.2f}²)")
     left.plot(x, middle, color=GREY, ls=":", label="middle m")
-    left.set(xlabel="x", ylabel="density", xlim=(-4, 5), ylim=(0, 1.35), title="two laws")
+    left.set(xlabel="x", ylabel="density", xlim=(-4, 6), ylim=(0, 1.35), title="two laws")
     left.legend(loc="upper left")
     values = [kl, back, jsd]
     right.bar([0, 1, 2], values, color=[DATA, MODEL, PINK])
@@ -177,16 +183,25 @@ def divergences(mean: float = 1.5, sd: float = 0.7) -> Picture:
     right.text(2.5, np.log(2), "log 2", va="center")
     for place, value in enumerate(values):
         above = value if place < 2 or value < 0.35 else np.log(2)
-        inside, colour = (3.65, "white") if above > 3.6 else (above + 0.05, EXACT)
-        right.text(place, inside, f"{value:.2f}", ha="center", color=colour)
+        if above > 3.6:
+            _broken(right, place)
+        at, colour = (2.9, "white") if above > 3.6 else (above + 0.05, EXACT)
+        right.text(place, at, f"{value:.2f}", ha="center", color=colour)
     right.set_xticks([0, 1, 2], ["KL(p‖q)", "KL(q‖p)", "JSD"])
     right.set(ylabel="nats", ylim=(0, 4), xlim=(-0.6, 3.1), title="three ways to differ")
     alt = (
         f"Left: densities of p = N(0, 1), q = N({mean:.2f}, {sd:.2f}^2) and their average. Right: "
         f"bars of KL(p||q) = {kl:.2f}, KL(q||p) = {back:.2f} and JSD = {jsd:.2f} nats, the last "
-        "under its ceiling log 2."
+        "under its ceiling log 2. A bar with a white zigzag goes on beyond the axis."
     )
     return Picture(fig, alt)
+
+
+def _broken(ax: Axes, place: float) -> None:
+    """A white zigzag across a bar: it goes on far beyond the axis."""
+    x = np.linspace(place - 0.42, place + 0.42, 9)
+    for height in (3.35, 3.5):
+        ax.plot(x, height + 0.06 * (-1) ** np.arange(9), color="white", lw=2.5)
 
 
 def jensen(spread: float = 0.9) -> Picture:

@@ -1,12 +1,14 @@
 """The figure of the start page: which lesson builds on which."""
 
-from collections.abc import Collection
+from __future__ import annotations
 
-from matplotlib.axes import Axes
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.path import Path
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from course_utils.plots.base import BLACK, DATA, GREY, Picture, show, subplots
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["dependency_map", "show"]
 
@@ -40,7 +42,9 @@ WIDTH, HEIGHT = 0.72, 0.7  # of a box, in units of the grid
 
 
 def dependency_map(built: Collection[str] = ("00", "05", "06")) -> Picture:
-    """The 19 lessons as boxes, those that are `built` filled; an arrow means "builds on"."""
+    """The 19 lessons as boxes, those that are `built` filled; arrows: the main lines."""
+    from matplotlib.patches import FancyBboxPatch
+
     fig, ((ax,),) = subplots(width=11, height=5.6)
     for pair in ARROWS.split(", "):
         _arrow(ax, *pair.split())
@@ -67,6 +71,9 @@ def dependency_map(built: Collection[str] = ("00", "05", "06")) -> Picture:
 
 
 def _arrow(ax: Axes, tail: str, head: str) -> None:
+    from matplotlib.patches import FancyArrowPatch
+    from matplotlib.path import Path
+
     (x0, y0, _), (x1, y1, _) = PLACES[tail], PLACES[head]
     start, end = (x0 + WIDTH / 2, y0), (x1 - WIDTH / 2, y1)
     middle = (start[0] + end[0]) / 2
