@@ -11,6 +11,7 @@ import textwrap
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -183,7 +184,7 @@ def judge(exercise: Exercise, answer: Answer, observe: Observe, seed: int | None
     seed = zlib.crc32(exercise.id.encode()) if seed is None else seed
     outcomes: list[Outcome] = []
     for index, claimed in enumerate(exercise.properties):
-        evidence, error = _try(claimed, answer, observe, seed + index, exercise.id)
+        evidence, error = _try(claimed, answer, observe, seed + index)
         if error and error.kind == "NotImplementedError" and error.message == exercise.id:
             return Verdict(exercise.id, "TODO", (), exercise.points)
         hint = evidence.hint if isinstance(evidence, Form) else claimed.hint
@@ -194,28 +195,28 @@ def judge(exercise: Exercise, answer: Answer, observe: Observe, seed: int | None
     return Verdict(exercise.id, "PASS" if passed else "NOT YET", tuple(outcomes), exercise.points)
 
 
-def _try(
-    claimed: Property, answer: Answer, observe: Observe, seed: int, exercise_id: str
-) -> tuple[str | None, Raised | None]:
-    def guarded(handle: Answer, *inputs: object) -> Observed:
-        seen = observe(handle, *inputs)
-        if seen.error is not None:
-            raise _Stop(f"{seen.error.kind}: {seen.error.message}", seen.error)
-        for position, (before, after) in enumerate(zip(inputs, seen.inputs_after, strict=True), 1):
-            if isinstance(before, Tensor) and not torch.equal(before.detach(), after):
-                raise _Stop(Changed(f"your function changed its input number {position}"))
-        return seen
-
+def _try(claimed: Property, answer: Answer, observe: Observe, seed: int) -> tuple:
+    """Evidence or None, and what was raised or None."""
+    careful = partial(_observe_or_stop, observe)
     try:
-        evidence = claimed.test(answer, guarded, Draw(seed))
+        evidence = claimed.test(answer, careful, Draw(seed))
         if evidence is not None and claimed.statistical:
-            evidence = claimed.test(answer, guarded, Draw(seed + 1_000_003, scale=10))
+            evidence = claimed.test(answer, careful, Draw(seed + 1_000_003, scale=10))
     except _Stop as stop:
         return stop.evidence, stop.error
     except Exception as stumbled:  # a right answer never gets here: the tests see to that
-        why = f"{type(stumbled).__name__}: {stumbled}"
-        return Form(f"the check cannot read what you returned ({why})"), None
+        return Form(f"the check cannot read what you returned ({stumbled!r})"), None
     return evidence, None
+
+
+def _observe_or_stop(observe: Observe, answer: Answer, *inputs: object) -> Observed:
+    seen = observe(answer, *inputs)
+    if seen.error is not None:
+        raise _Stop(f"{seen.error.kind}: {seen.error.message}", seen.error)
+    for at, (before, after) in enumerate(zip(inputs, seen.inputs_after, strict=True), 1):
+        if isinstance(before, Tensor) and not torch.equal(before.detach(), after):
+            raise _Stop(Changed(f"your function changed its input number {at}"))
+    return seen
 
 
 def equals(right: Callable, inputs: Callable[[Draw], tuple], name: str = "value") -> Callable:
