@@ -7,7 +7,7 @@ from torch.distributions import Normal
 from course_utils.exercises.base import Answer, Draw, Exercise, Observe, Property, equals
 
 EYE = torch.eye(3, dtype=torch.float64)
-NOTHING = torch.zeros(3, dtype=torch.float64)
+EDGE = torch.zeros(1, dtype=torch.float64)
 
 
 def gaussian_kl(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
@@ -45,14 +45,24 @@ def _spreads(draw: Draw, d: int) -> tuple:
     return mean, draw.uniform(0.1, 0.5) * eye, mean, draw.uniform(1.5, 3.0) * eye
 
 
+def _shift_and_spreads(draw: Draw) -> tuple:
+    mean1, cov1, mean2, cov2 = _spreads(draw, 1)
+    return mean1, cov1, mean2 + draw.uniform(0.5, 1.5, 1), cov2
+
+
 def _table(draw: Draw, *shape: int) -> Tensor:
     weights = draw.uniform(0.2, 1.0, *shape)
     return weights / weights.sum()
 
 
 def _apart(draw: Draw, size: int) -> tuple:
-    """Two tables of `size` positive entries, one at the front, one at the back."""
-    p, q = torch.cat([_table(draw, size), NOTHING]), torch.cat([NOTHING, _table(draw, size)])
+    """Two tables of `size` positive entries, three places apart; they share places if size > 3.
+
+    Both are 0 at both ends, so that the sum and the trapezoid rule are the same integral.
+    """
+    gap = torch.zeros(3, dtype=torch.float64)
+    p = torch.cat([EDGE, _table(draw, size), gap, EDGE])
+    q = torch.cat([EDGE, gap, _table(draw, size), EDGE])
     return p, q, 1.0
 
 
@@ -84,6 +94,12 @@ KL = (
         "right for two spreads in d = 1",
         "Which law do you average over? The first. And which sign has the log ratio?",
         equals(gaussian_kl, lambda draw: _spreads(draw, 1), "KL"),
+    ),
+    Property(
+        "right for a shift and two spreads in d = 1",
+        "Right for a shift alone and for spreads alone: whose covariance is the unit of the shift? "
+        "The second law's, which judges the draws of the first.",
+        equals(gaussian_kl, _shift_and_spreads, "KL"),
     ),
     Property(
         "three independent coordinates cost three times as much",

@@ -1,15 +1,19 @@
 """Lesson 00: right answers by other routes pass, every known mistake meets its own hint."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.distributions import Categorical, MultivariateNormal, kl_divergence
 
 from course_utils import distributions
+from course_utils.exercises import find
+from course_utils.exercises.base import judge
 from course_utils.exercises.lesson00 import gaussian_condition, mc_mean
 from course_utils.exercises.lesson00_divergences import gaussian_kl, jsd
-from tests.exercises.harness import accepts, rejects
+from course_utils.observing import observe
+from tests.exercises.harness import SEEDS, accepts, rejects
 
 
 def mc_mean_in_a_loop(f, sampler, n, generator):
@@ -17,6 +21,23 @@ def mc_mean_in_a_loop(f, sampler, n, generator):
     values = f(sampler(n, generator)).tolist()
     mean = math.fsum(values) / n
     return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / n / n)
+
+
+def mc_mean_in_calls_of(size):
+    """The sampler called again and again with the same generator, `size` draws a time."""
+
+    def mc_mean(f, sampler, n, generator):
+        sizes = [min(size, n - done) for done in range(0, n, size)]
+        values = torch.cat([f(sampler(m, generator)) for m in sizes])
+        return values.mean(), values.std() / math.sqrt(n)
+
+    return mc_mean
+
+
+def mc_mean_of_two_samples(f, sampler, n, generator):
+    """One sample for the mean, another one for its error bar."""
+    mean = f(sampler(n, generator)).mean()
+    return mean, f(sampler(n, generator)).std(correction=0) / math.sqrt(n)
 
 
 def condition_by_precision(mean, cov, index, value):
@@ -40,27 +61,44 @@ def jsd_by_library(p, q, dx):
     return (kl_divergence(one, middle) + kl_divergence(two, middle)) / 2
 
 
+def jsd_by_trapezoids(p, q, dx):
+    """With the rule of the lesson's integrals; 0 log 0 put right by nan_to_num."""
+    m = (p + q) / 2
+    sides = [torch.nan_to_num(law * torch.log(law / m)) for law in (p, q)]
+    return sum(torch.trapezoid(side, dx=dx) for side in sides) / 2
+
+
 def jsd_with_a_guard(p, q, dx):
     m = (p + q) / 2
     tiny = 1e-14
     sides = [law * torch.log((law + tiny) / (m + tiny)) for law in (p, q)]
-    return sum(torch.trapezoid(torch.nn.functional.pad(side, (1, 1)), dx=dx) for side in sides) / 2
+    return sum(side.sum() * dx for side in sides) / 2
 
 
 @pytest.mark.parametrize(
     ("exercise", "answer"),
     [
         ("00-e1", mc_mean_in_a_loop),
+        ("00-e1", mc_mean_in_calls_of(2000)),
+        ("00-e1", mc_mean_of_two_samples),
         ("00-e2", condition_by_precision),
         ("00-e2", distributions.gaussian_condition),
         ("00-e3", kl_by_library),
         ("00-e3", distributions.gaussian_kl),
         ("00-e4", jsd_by_library),
+        ("00-e4", jsd_by_trapezoids),
         ("00-e4", jsd_with_a_guard),
     ],
 )
 def test_other_right_routes_are_accepted(exercise, answer):
     accepts(exercise, answer)
+
+
+def test_a_sampler_called_once_per_draw_is_accepted():
+    exercise = find("00-e1")
+    but_the_last = replace(exercise, properties=exercise.properties[:-1])  # that one is slow here
+    for seed in SEEDS:
+        assert judge(but_the_last, mc_mean_in_calls_of(1), observe, seed).status == "PASS", seed
 
 
 def test_references_equal_the_package():
@@ -93,6 +131,16 @@ def _one_number(f, sampler, n, generator):
 def _sd_instead_of_se(f, sampler, n, generator):
     values = f(sampler(n, generator))
     return values.mean(), values.std()
+
+
+def _over_n(f, sampler, n, generator):
+    values = f(sampler(n, generator))
+    return values.mean(), values.std() / n
+
+
+def _four_of_them(f, sampler, n, generator):
+    values = f(sampler(n, generator))
+    return values.mean(), 4 * values.std() / math.sqrt(n)
 
 
 def _variance_of_the_mean(f, sampler, n, generator):
@@ -135,8 +183,10 @@ def _without_outliers(f, sampler, n, generator):
         (_f_of_the_mean, "f of the mean"),
         (_sum_instead_of_mean, "f of the mean"),
         (_one_number, "compare type and shape"),
-        (_sd_instead_of_se, "divide by √n"),
-        (_variance_of_the_mean, "divide by √n"),
+        (_sd_instead_of_se, "the spread of one draw: divide by √n"),
+        (_over_n, "you divided by n, or it is a variance"),
+        (_variance_of_the_mean, "you divided by n, or it is a variance"),
+        (_four_of_them, "not 2 or 4"),
         (_spread_of_the_draws, "of the draws x"),
         (_variance_over_root_n, "of the draws x"),
         (_own_chance, "generator that you were given"),
@@ -163,6 +213,15 @@ def _covariance_grows(mean, cov, index, value):
     new_mean, new_cov = gaussian_condition(mean, cov, index, value)
     rest = [i for i in range(len(mean)) if i not in index]
     return new_mean, 2 * cov[rest][:, rest] - new_cov
+
+
+def _variance_multiplied(mean, cov, index, value):
+    """Times the variance of what was observed, instead of over it."""
+    rest = [i for i in range(len(mean)) if i not in index]
+    gain = cov[rest][:, index] @ cov[index][:, index]
+    return mean[rest] + gain @ (value - mean[index]), cov[rest][:, rest] - gain @ cov[index][
+        :, rest
+    ]
 
 
 def _value_instead_of_surprise(mean, cov, index, value):
@@ -198,6 +257,7 @@ def _sorted_index(mean, cov, index, value):
         (_the_observed_part, "Which entries are asked for"),
         (_prior_covariance, "Observing must shrink C"),
         (_covariance_grows, "Observing must shrink C"),
+        (_variance_multiplied, "Is its variance in the denominator"),
         (_value_instead_of_surprise, "Only the surprise"),
         (_gain_without_variance, "Only the surprise"),
         (_prior_mean, "Only the surprise"),
@@ -231,6 +291,12 @@ def _swapped(mean1, cov1, mean2, cov2):
     return gaussian_kl(mean2, cov2, mean1, cov1)
 
 
+def _shift_in_units_of_the_first(mean1, cov1, mean2, cov2):
+    shift = mean2 - mean1
+    wrong = shift @ torch.linalg.solve(cov1, shift) - shift @ torch.linalg.solve(cov2, shift)
+    return gaussian_kl(mean1, cov1, mean2, cov2) + 0.5 * wrong
+
+
 def _log_upside_down(mean1, cov1, mean2, cov2):
     return gaussian_kl(mean1, cov1, mean2, cov2) + torch.logdet(cov1) - torch.logdet(cov2)
 
@@ -257,6 +323,7 @@ def _diagonals_only(mean1, cov1, mean2, cov2):
         (_covariances_squared, "where is the 1/2"),
         (_swapped, "Which law do you average over"),
         (_log_upside_down, "which sign has the log ratio"),
+        (_shift_in_units_of_the_first, "The second law's"),
         (_log_without_d, "3 times the d = 1 value"),
         (_diagonals_only, "whole matrices"),
     ],
