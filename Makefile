@@ -39,6 +39,12 @@ edit: .venv/ready-to-test  ## write edit/..., a lesson as text; LESSON=05
 sync: .venv/ready-to-test  ## bring edit/... back, run it, store it; LESSON=05
 	@$(RUN) -m course_utils.authoring sync "$(LESSON)"
 
+assets: .venv/ready-to-test  ## rebuild the checkpoints in assets/
+	@set -e; for script in assets/checkpoints/*.py; do echo "$$script"; $(RUN) "$$script"; done
+
+bench: .venv/ready-to-test  ## compare with the peers, side by side
+	@$(RUN) -m tests.benchmarks
+
 clean:  ## remove caches and built copies; .venv, edit/ and your progress stay
 	rm -rf build .pytest_cache .ruff_cache *.egg-info
 	find course_utils tests notebooks -name __pycache__ -exec rm -rf {} +
@@ -73,4 +79,4 @@ test -d .venv && $(RUN) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11)
 }
 endef
 
-.PHONY: help lab test setup lint notebooks edit sync clean repair
+.PHONY: help lab test setup lint notebooks edit sync assets bench clean repair
