@@ -1,4 +1,4 @@
-"""Exercises of lesson 06 that draw samples or decode them: gradient estimators, the latent grid."""
+"""Exercises of lesson 06 on gradient estimators, the latent grid, active latents."""
 
 import math
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from course_utils.exercises.base import (
     Observe,
     Property,
     differs,
+    equals,
     far,
     ignores_generator,
 )
@@ -44,6 +45,14 @@ def decode_grid(decode: "Callable[[Tensor], Tensor]", n: int) -> Tensor:
     """
     u = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(n) + 0.5) / n)
     return decode(torch.cartesian_prod(u, u))
+
+
+def active_units(mean: Tensor) -> int:
+    """The number of latents whose posterior mean varies over the data: variance above 0.01.
+
+    mean (B, K): row b is the mean of q(z|x_b).
+    """
+    return int((mean.var(0) > 0.01).sum())
 
 
 def _pair(
@@ -89,7 +98,7 @@ def _one_number_per_draw(answer: Answer, observe: Observe, draw: Draw) -> str | 
 
 
 def _both_tend_to_the_gradient(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-    n, mean, sd = draw.count(2000), float(draw.uniform(-1, 1)), float(draw.uniform(0.5, 1.5))
+    n, mean, sd = draw.count(2000), float(draw.uniform(-0.5, 0.5)), float(draw.uniform(1.8, 2.2))
     pathwise, score = _pair(answer, observe, draw, "torch.sin(z)", n, mean, sd)
     exact = math.cos(mean) * math.exp(-(sd**2) / 2)
     wrong = far(float(pathwise.mean()), exact, 1 / math.sqrt(n), "mean pathwise for f = sin")
@@ -104,7 +113,8 @@ ESTIMATORS = (
     Property(
         "for f(z) = 3z every pathwise draw is 3",
         "Pathwise: move mean and watch f(mean + sd eps) with eps held fixed. Its slope in mean is "
-        "that of f itself, whatever f you are given; the slope in sd is another question.",
+        "that of f itself, whatever f you are given; the slope in sd is another question. Is your "
+        "second result 3 everywhere? Then the order is swapped: pathwise first.",
         _slope,
     ),
     Property(
@@ -139,8 +149,8 @@ ESTIMATORS = (
     ),
     Property(
         "both average to the gradient for f = sin",
-        "Check both with the lesson's f = z^2, where the gradient is 2 mean, then with others: f "
-        "is an argument.",
+        "f is an argument, and z = mean + sd eps: sd is a standard deviation, take no root of it "
+        "and no square. For f = z^2 nobody notices; f = z^3 has the gradient 3 (mean^2 + sd^2).",
         _both_tend_to_the_gradient,
         statistical=True,
     ),
@@ -165,7 +175,8 @@ def _equal_shares(answer: Answer, observe: Observe, draw: Draw) -> str | None:
     shares = torch.special.ndtr(levels).diff()
     if len(levels) == 8 and shares.max() - shares.min() < 1e-3:
         return None
-    text = ", ".join(f"{share:.2g}" for share in shares.tolist())
+    text = ", ".join(f"{share:.2g}" for share in shares[:9].tolist())
+    text += ", …" if len(shares) > 9 else ""
     return f"share of N(0, 1) between neighbours on the axis: {text or 'one level only'}"
 
 
@@ -209,7 +220,41 @@ GRID = (
     ),
 )
 
+
+def _moving(draw: Draw, *variances: float, mean: float = 0) -> tuple[Tensor]:
+    """Posterior means (50, K) whose columns have these variances over the data."""
+    z = draw.normal(50, len(variances))
+    z = (z - z.mean(0)) / z.std(0)
+    return (mean * torch.arange(1, len(variances) + 1) + torch.tensor(variances).sqrt() * z,)
+
+
+ACTIVE = (
+    Property(
+        "two latents that move together with the data are both active",
+        "Count latents, those that move and not those that rest. The variance of each is taken "
+        "over the data, that is over the rows.",
+        equals(active_units, lambda d: (d.normal(50, 1).expand(50, 2).clone(),)),
+    ),
+    Property(
+        "a latent that is the same for all data is not active, wherever it stands",
+        "A mean of 3 for every x tells nothing about x: measure how it moves, not how large it is.",
+        equals(active_units, lambda d: _moving(d, 1.0, 0.0, 0.0, mean=3)),
+    ),
+    Property(
+        "the threshold is for the variance",
+        "A standard deviation of 0.05 is a variance of 0.0025, below 0.01; one of 0.2 is 0.04, "
+        "above it.",
+        equals(active_units, lambda d: _moving(d, 0.0025, 0.0025, 0.04)),
+    ),
+    Property(
+        "is right for any number of latents",
+        "Compare with a count by eye: which latents have a variance above 0.01?",
+        equals(active_units, lambda d: _moving(d, *([0.5, 0.02, 0.002] * d.integer(1, 4)), mean=1)),
+    ),
+)
+
 EXERCISES = (
     Exercise("06-e3", "Two gradients of one average", 20, 3, ESTIMATORS, gradient_estimators),
     Exercise("06-e5", "A map of the latent plane", 10, 2, GRID, decode_grid),
+    Exercise("06-e6", "Who is alive?", 5, 1, ACTIVE, active_units),
 )

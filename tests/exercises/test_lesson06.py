@@ -82,9 +82,14 @@ def _per_latent(mean, log_var):
     return 0.5 * (mean**2 + log_var.exp() - 1 - log_var)
 
 
+def _reverse_kl(mean, log_var):
+    return 0.5 * ((mean**2 + 1) * (-log_var).exp() - 1 + log_var).sum(1)
+
+
 @_mistakes(
     (_squares_only, "barrier"),
-    (_negative_kl, "barrier"),
+    (_negative_kl, "never negative"),
+    (_reverse_kl, "13.5156"),
     (_barrier_has_the_wrong_sign, "barrier"),
     (_minus_one_forgotten, "nothing is paid"),
     (_mean_not_squared, "only the mean is left"),
@@ -103,6 +108,7 @@ def test_kl_hint_quotes_true_numbers():
     assert round(float(kl_to_standard_normal(mean, 2 * sd.log())), 6) == 1.254438
     assert round(float(kl_to_standard_normal(mean, sd.log())), 4) == 0.5297
     assert round(float(_squares_only(mean, 2 * sd.log())), 3) == 0.145
+    assert round(float(_reverse_kl(mean, 2 * sd.log())), 4) == 13.5156
 
 
 # 06-e2 reparameterise
@@ -163,7 +169,17 @@ def _overwrites_eps(mean, log_var, eps):
     return eps.mul_((0.5 * log_var).exp()).add_(mean)
 
 
+def _root_of_log_var(mean, log_var, eps):
+    return mean + log_var.sqrt() * eps
+
+
+def _minus_eps(mean, log_var, eps):
+    return reparameterise(mean, log_var, -eps)
+
+
 @_mistakes(
+    (_root_of_log_var, "no square root"),
+    (_minus_eps, "look at the sign"),
     (_variance_as_sd, "the standard deviation is 2"),
     (_log_var_as_sd, "the standard deviation is 2"),
     (_own_noise, "draw none of your own"),
@@ -257,7 +273,17 @@ def _estimators_draw_their_own(mean, sd, f, n, generator):
     return gradient_estimators(mean, sd, f, n, torch.Generator().manual_seed(3))
 
 
+def _sd_is_a_variance(mean, sd, f, n, generator):
+    return gradient_estimators(mean, math.sqrt(sd), f, n, generator)
+
+
+def _swapped(mean, sd, f, n, generator):
+    return gradient_estimators(mean, sd, f, n, generator)[::-1]
+
+
 @_mistakes(
+    (_sd_is_a_variance, "take no root of it"),
+    (_swapped, "the order is swapped"),
     (_score_term_missing, "score term is missing"),
     (_score_in_sd, "in the mean, not in the standard deviation"),
     (_score_negative, "in the mean, not in the standard deviation"),
@@ -346,12 +372,17 @@ def _reconstruction_detached(x, x_hat, mean, log_var, eta):
     return vae_loss(x, x_hat.detach(), mean, log_var, eta)
 
 
+def _times_two_eta(x, x_hat, mean, log_var, eta):
+    return 2 * eta * vae_loss(x, x_hat, mean, log_var, eta)
+
+
 @_mistakes(
+    (_times_two_eta, "no longer in nats"),
     (_mean_over_pixels, "by a factor D"),
     (_mean_over_everything, "summed over the latents"),
     (_eta_ignored, "eta = 1/2 only"),
-    (_eta_is_sd, "eta = 1/2 only"),
-    (_eta_without_its_two, "eta = 1/2 only"),
+    (_eta_is_sd, "not to be squared"),
+    (_eta_without_its_two, "the 2 belongs to it"),
     (_elbo_instead, "the KL is added"),
     (_kl_subtracted, "the KL is added"),
     (_with_the_constant, "a constant that is left out"),
@@ -501,7 +532,7 @@ def _threshold_a_tenth(mean):
     (_all_alive, "how it moves"),
     (_over_the_latents, "taken over the data"),
     (_the_fraction, "taken over the data"),
-    (_collapsed_ones, "taken over the data"),
+    (_collapsed_ones, "not those that rest"),
     (_the_mask, "the form"),
 )
 def test_active_units_mistakes_meet_their_hint(wrong, hint):
