@@ -59,11 +59,13 @@ def clouds(sd: float = 0.2, spread: float = 1.0) -> Picture:
     left.legend(loc="upper left")
     right.bar([0, 1], [kl, told], color=[BOUND, DATA])
     right.axhline(math.log(4), color=EXACT, lw=1.2, ls="--")
-    right.text(1.45, math.log(4), "log 4", ha="right", va="bottom")
+    right.text(1.47, math.log(4) + 0.06, "at most log 4", ha="right", va="bottom")
     right.set_xticks([0, 1], ["price: KL\nto the prior", "told: which\nimage it is"])
     right.set(ylabel="nats per image", ylim=(0, max(3.0, 1.15 * kl)), title="What the cloud costs")
     for place, value in enumerate((kl, told)):
-        right.text(place, value + 0.05, f"{value:.2f}", ha="center", va="bottom")
+        high = value > 0.4  # inside the bar, so that nothing meets the line of log 4
+        at, colour = (value - 0.06, "white") if high else (value + 0.05, "black")
+        right.text(place, at, f"{value:.2f}", ha="center", va="top" if high else "bottom", c=colour)
     alt = (
         f"Left: four Gaussian clouds of sd {sd:.2f} with means spread by {spread:.2f} on the "
         f"latent line, and the prior. Right: bars, mean KL to the prior {kl:.2f} nats, information "
@@ -114,11 +116,11 @@ def same_noise(mean: float = 1.0, sd: float = 0.6) -> Picture:
 
 
 def gradient_draws(
-    pathwise: np.ndarray | None = None, score: np.ndarray | None = None, d: int = 1
+    pathwise: np.ndarray | None = None, score: np.ndarray | None = None, K: int = 1
 ) -> Picture:
-    """Draws of both estimators of d/dmu_1 E|z|^2 = 2, z ~ N(1, I_d), and their sd over d."""
+    """Draws of both estimators of d/dmu_1 E|z|^2 = 2, z ~ N(1, I_K), and their sd over K."""
     if pathwise is None or score is None:
-        z = 1 + np.random.default_rng(0).standard_normal((4000, d))
+        z = 1 + np.random.default_rng(0).standard_normal((4000, K))
         pathwise, score = 2 * z[:, 0], (z**2).sum(axis=1) * (z[:, 0] - 1)
     pathwise, score = np.asarray(pathwise), np.asarray(score)
     fig, ((left, right),) = subplots(1, 2, width=10, height=4, width_ratios=[3, 2])
@@ -128,26 +130,26 @@ def gradient_draws(
         left.hist(shown, bins, density=True, color=colour, alpha=0.6, label=name)
     left.axvline(2, color=EXACT, lw=1.5, label="exact: 2")
     left.set(xlabel="one estimate of the gradient (ends collect the rest)", ylabel="density")
-    left.set(title=f"One draw each, d = {d}")
+    left.set(title=f"One draw each, K = {K}")
     left.legend()
     dims = np.arange(1, 65)
     right.plot(dims, np.sqrt(_score_variance(dims)), color=ORANGE, label="score")
     right.plot(dims, np.full(64, 2.0), color=BLUE, label="pathwise")
-    right.plot([d, d], [math.sqrt(_score_variance(d)), 2.0], "o", color=EXACT, ms=8)
-    right.set(xlabel="latent dimensions d", ylabel="standard deviation", yscale="log")
+    right.plot([K, K], [math.sqrt(_score_variance(K)), 2.0], "o", color=EXACT, ms=8)
+    right.set(xlabel="latents K", ylabel="standard deviation", yscale="log")
     right.set_title("Noise of one draw, exact")
     right.legend(loc="upper left")
     alt = (
         f"Left: histograms of {len(pathwise)} pathwise and score estimates, both around 2, the "
-        f"score's far wider. Right: exact standard deviation over d; at d = {d} pathwise 2.0, "
-        f"score {math.sqrt(_score_variance(d)):.1f}."
+        f"score's far wider. Right: exact standard deviation over K; at K = {K} pathwise 2.0, "
+        f"score {math.sqrt(_score_variance(K)):.1f}."
     )
     return Picture(fig, alt)
 
 
-def _score_variance(d: int | np.ndarray) -> float | np.ndarray:
-    """Var[|z|^2 (z_1 - 1)] for z ~ N(1, I_d)."""
-    return 4 * (d - 1) ** 2 + 22 * (d - 1) + 30
+def _score_variance(K: int | np.ndarray) -> float | np.ndarray:
+    """Var[|z|^2 (z_1 - 1)] for z ~ N(1, I_K)."""
+    return 4 * (K - 1) ** 2 + 22 * (K - 1) + 30
 
 
 def price_of_error(eta: float = 0.05) -> Picture:
@@ -185,7 +187,8 @@ def balance(eta: float = 0.1) -> Picture:
     fig, ((left, right),) = subplots(1, 2, width=10, height=4, width_ratios=[3, 2])
     left.plot(etas, 2 - etas, color=EXACT, label="error + 2η KL: the bound at η")
     left.plot(etas, np.full(200, 1.5), color=ORANGE, ls="--", label="error + KL, whatever η")
-    left.plot([eta, eta], [2 - eta, 1.5], "o", color=MODEL, ms=9)
+    left.plot([eta], [2 - eta], "o", color=EXACT, ms=9)
+    left.plot([eta], [1.5], "o", color=ORANGE, ms=9)
     left.set(xlabel="decoder variance η", ylabel="learned w²", ylim=(0, 2.2))
     left.set_title("What is learned (data variance 2)")
     left.legend(loc="lower left")

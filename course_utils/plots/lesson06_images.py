@@ -13,7 +13,6 @@ from torch import Tensor
 from course_utils.plots.base import (
     BLUE,
     BOUND,
-    DATA,
     EXACT,
     GREEN,
     GREY,
@@ -129,63 +128,98 @@ def sweep(results: dict[float, dict[str, Tensor]], index: int = 1) -> Picture:
 
 
 def meter(mean: Tensor, log_var: Tensor, factors: Tensor, names: Sequence[str]) -> Picture:
-    """KL per latent, and how far each latent goes with each known factor."""
+    """KL per latent, and the share of each latent's variance that each known factor explains."""
     mean, log_var = mean.detach().cpu().double(), log_var.detach().cpu().double()
     kl = (0.5 * (mean**2 + log_var.expm1() - log_var)).mean(dim=0).numpy()
     K = mean.shape[1]
-    table = torch.cat([mean, factors.double()], dim=1).T
-    strength = torch.corrcoef(table)[:K, K:].abs().numpy()  # (K, factors)
-    strength[(mean.var(dim=0) <= 0.01).numpy()] = np.nan  # collapsed: a correlation has no scale
+    share = np.stack([_explained(mean, factor) for factor in factors.double().T])  # (factors, K)
+    share[:, (mean.var(dim=0) <= 0.01).numpy()] = np.nan  # collapsed: a share of nothing
     fig, ((left, right),) = subplots(1, 2, width=10, height=4, width_ratios=[1, 1])
     left.bar(range(1, K + 1), kl, color=BOUND)
     left.axhline(0, color=GREY, lw=1)
     left.set(xlabel="latent k", ylabel="KL, nats per image", title="Collapse meter")
     left.set_xticks(range(1, K + 1))
-    right.imshow(strength.T, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for (row, column), value in np.ndenumerate(strength.T):
+    right.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), value in np.ndenumerate(share):
         colour, text = "white" if value > 0.6 else "black", f"{value:.2f}"
         text = "–" if np.isnan(value) else text
         right.text(column, row, text, ha="center", va="center", color=colour)
     right.set_xticks(range(K), range(1, K + 1))
     right.set_yticks(range(len(names)), names)
-    right.set(xlabel="latent k", title="|correlation| with the known factors")
+    right.set(xlabel="latent k", title="Share that each factor explains")
     alt = (
-        f"Left: KL per latent in nats: {', '.join(f'{v:.2f}' for v in kl)}. Right: a table of "
-        f"absolute correlations of the active latents with {', '.join(names)}; largest per factor "
-        f"{', '.join(f'{v:.2f}' for v in np.nan_to_num(strength).max(axis=0))}."
+        f"Left: KL per latent in nats: {', '.join(f'{v:.2f}' for v in kl)}. Right: a table of the "
+        f"share of each active latent's variance that {', '.join(names)} explain; largest per "
+        f"factor {', '.join(f'{v:.2f}' for v in np.nan_to_num(share).max(axis=1))}."
     )
     return Picture(fig, alt)
 
 
-def pull(model: VAE, latent: int = 1, value: float = 1.0) -> Picture:
-    """One latent pulled from -2.5 to 2.5, the others at 0: the image, and its factors."""
-    K = model.latent_dim
+def _explained(mean: Tensor, factor: Tensor, bins: int = 10) -> np.ndarray:
+    """Var(E[z_k | factor]) / Var(z_k), (K,), with the factor cut into bins of equal size."""
+    factor = factor.contiguous()
+    values = factor.unique()
+    if len(values) > bins:
+        values = factor.quantile(torch.linspace(0, 1, bins + 1, dtype=factor.dtype))[1:]
+    groups = torch.bucketize(factor, values[:-1])
+    at = torch.nn.functional.one_hot(groups).to(mean)  # (N, bins)
+    centre = (at.T @ mean) / at.sum(dim=0)[:, None]  # (bins, K)
+    spread = (at.mean(dim=0)[:, None] * (centre - mean.mean(dim=0)) ** 2).sum(dim=0)
+    return (spread / mean.var(dim=0, unbiased=False)).numpy()
+
+
+def pair(mean: Tensor, factors: Tensor, kinds: Sequence[str]) -> Picture:
+    """The two active latents that no factor explains alone, coloured by the first factor, kind."""
+    mean = mean.detach().cpu().double()
+    share = np.max([_explained(mean, factor) for factor in factors.double().T], axis=0)
+    share[(mean.var(dim=0) <= 0.1).numpy()] = np.inf
+    first, second = sorted(np.argsort(share)[:2])
+    fig, ((ax,),) = subplots(width=7.5, height=4.6)
+    for kind, (name, colour) in enumerate(zip(kinds, (BLUE, ORANGE, GREEN, PINK), strict=True)):
+        at = (factors[:, 0] == kind).numpy()
+        ax.plot(mean[at, first], mean[at, second], "o", ms=4, alpha=0.8, color=colour, label=name)
+    ax.set(xlabel=f"mean of latent {first + 1}", ylabel=f"mean of latent {second + 1}")
+    ax.set_aspect("equal")
+    ax.set_title("Two latents together")
+    ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), markerscale=2)
+    radius = mean[:, [first, second]].norm(dim=1)
+    away = ", ".join(f"{n} {radius[factors[:, 0] == k].mean():.2f}" for k, n in enumerate(kinds))
+    return Picture(
+        fig, f"Means of latents {first + 1} and {second + 1}; mean distance from 0: {away}."
+    )
+
+
+def pull(model: VAE, start: Tensor, latent: int = 1, value: float = 1.0) -> Picture:
+    """One latent of an image's code `start` (K,) pulled, the others kept: images and factors."""
     values = torch.linspace(-2.5, 2.5, 11)
-    z = torch.zeros(12, K)
+    z = start.repeat(12, 1)
     z[:11, latent - 1], z[11, latent - 1] = values, value
     images = _array(model.decode(z))
     read = np.array([_read(image) for image in images])  # (12, 4)
-    fig, ((left, right),) = subplots(1, 2, width=11, height=4.2, width_ratios=[3, 4])
-    tiles(left, images[11:], 1, f"z{latent} = {value:.1f}, the others 0")
+    fig, axes = subplots(2, 2, width=11, height=4.8, width_ratios=[3, 8], height_ratios=[1, 3])
+    tiles(axes[1, 0], images[11:], 1, f"z{latent} = {value:.1f}")
+    tiles(axes[0, 1], images[:11], 11, f"latent {latent} from −2.5 to 2.5, the others kept")
+    axes[0, 0].set_axis_off()
+    right = axes[1, 1]
     for column, (name, colour) in enumerate(
         zip(("x", "y", "size", "hue"), (BLUE, ORANGE, GREEN, PINK), strict=True)
     ):
         right.plot(values, read[:11, column], color=colour, label=name)
         right.plot([value], read[11:, column], "o", color=colour, ms=8)
-    right.set(xlabel=f"latent {latent}", ylabel="factor read off the image", ylim=(0, 1))
-    right.set_title("What does this latent change?")
+    right.set(xlabel=f"latent {latent}", ylabel="read off the image", ylim=(-0.08, 1.2))
+    right.set_yticks([0, 0.5, 1])
     right.legend(ncols=4, loc="upper center")
     moved = read[:11].max(axis=0) - read[:11].min(axis=0)
     alt = (
-        f"Left: the decoded disc at latent {latent} = {value:.1f}. Right: x, y, size and hue read "
-        f"off the decoded image over that latent; they move by "
+        f"Top: the decoded shape while latent {latent} goes from -2.5 to 2.5. Left: at "
+        f"{value:.1f}. Below: x, y, size and hue read off these images; they move by "
         f"{', '.join(f'{v:.2f}' for v in moved)}."
     )
     return Picture(fig, alt)
 
 
 def _read(image: np.ndarray) -> tuple[float, float, float, float]:
-    """x, y, size and hue of the disc in an image (3, S, S), by moments."""
+    """x, y, size and hue of the shape in an image (3, S, S), by moments."""
     from course_utils.shapes import BACKGROUND, VALUE
 
     cover = np.clip((image.max(axis=0) - BACKGROUND) / (VALUE - BACKGROUND), 0, 1)
@@ -195,76 +229,59 @@ def _read(image: np.ndarray) -> tuple[float, float, float, float]:
     colour = (image * cover).sum(axis=(1, 2)) / mass
     x, y = (cover.sum(axis=0) @ side) / mass, (cover.sum(axis=1) @ side) / mass
     size = np.sqrt(mass / image[0].size / np.pi)
-    return float(x), float(y), float(size), colorsys.rgb_to_hsv(*np.clip(colour, 0, 1))[0]
+    hue = colorsys.rgb_to_hsv(*np.clip(colour, 0, 1))[0]
+    return float(x), float(y), float(size), hue - (hue > 0.93)  # red stays at 0, purple is 0.8
 
 
-def rotated(angle: float = 30.0) -> Picture:
-    """One pPCA model with its latent axes turned by `angle` degrees: the density of x stays."""
-    W = np.array([[1.6, 0.0], [0.9, 0.5]])
-    a = np.deg2rad(angle)
-    turned = W @ np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
-    cov = turned @ turned.T + 0.1 * np.eye(2)
-    side = np.linspace(-5, 5, 121)
-    x = np.stack(np.meshgrid(side, side), axis=-1)
-    squared = np.einsum("ijk,kl,ijl->ij", x, np.linalg.inv(cov), x)
-    precision = turned.T @ turned / 0.1 + np.eye(2)
-    post = np.linalg.inv(precision)
-    gap = 0.5 * float(np.log(precision[0, 0] * precision[1, 1] * np.linalg.det(post)))
-    fig, ((left, right),) = subplots(1, 2, width=10, height=4.2)
-    left.contour(side, side, np.exp(-0.5 * squared), levels=5, colors=DATA, linewidths=1.5)
-    for column, colour in ((0, ORANGE), (1, GREEN)):
-        left.plot([0, 2 * turned[0, column]], [0, 2 * turned[1, column]], color=colour, lw=4)
-    left.set(xlabel="x₁", ylabel="x₂", title="p(x) and what z₁, z₂ do")
-    circle = np.stack([np.cos(t := np.linspace(0, 2 * np.pi, 100)), np.sin(t)])
-    ellipse = np.linalg.cholesky(post) @ circle
-    diagonal = circle / np.sqrt(np.diag(precision))[:, None]
-    right.plot(*ellipse, color=EXACT, label="posterior")
-    right.plot(*diagonal, color=MODEL, ls="--", label="best diagonal q")
-    right.set(xlabel="z₁", ylabel="z₂", xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
-    right.set_title(f"gap of the bound: {gap:.2f} nats")
-    right.legend(loc="upper left")
-    alt = (
-        f"Left: contours of p(x), the same at every angle, and the two columns of W turned by "
-        f"{angle:.0f} degrees. Right: the posterior's ellipse over z and the best diagonal q; the "
-        f"gap of the bound is {gap:.2f} nats."
-    )
-    return Picture(fig, alt)
+MIXTURES = {  # what the lesson finds for these q: means, common sd
+    "wide": ((0.0,), 1.3),
+    "one mode": ((1.33,), 0.188),
+    "mixture": ((-1.33, 1.33), 0.188),
+}
 
 
-def weighted(K: int = 1, q: str = "wide") -> Picture:
-    """A posterior with two modes, one Gaussian q, and what K importance samples make of it."""
-    mean, sd = {"wide": (0.0, 1.3), "one mode": (1.35, 0.22)}[q]
-    grid = np.linspace(-3, 3, 601)
-    joint = _joint(grid)
+def weighted(S: int = 1, q: str = "wide") -> Picture:
+    """A posterior with two modes, a q, and what S importance samples make of it."""
+    grid = np.linspace(-8, 8, 4001)
+    joint, log_q = _joint(grid), _log_q(grid, q)
     log_p = float(np.log(np.trapezoid(np.exp(joint), grid)))
     rng = np.random.default_rng(0)
-    z = mean + sd * rng.standard_normal((1000, 300))  # 1,000 sets of up to 300 draws
-    log_w = _joint(z) + 0.5 * ((z - mean) / sd) ** 2 + np.log(sd * np.sqrt(2 * np.pi))
+    means, sd = MIXTURES[q]
+    z = rng.choice(means, (1000, 300)) + sd * rng.standard_normal((1000, 300))
+    log_w = _joint(z) - _log_q(z, q)  # 1,000 sets of up to 300 draws
     total = np.logaddexp.accumulate(log_w, axis=1)
     bounds = (total - np.log(np.arange(1, 301))).mean(axis=0)
-    pick = (log_w[:, :K] + rng.gumbel(size=(1000, K))).argmax(axis=1)
+    bounds[0] = np.trapezoid(np.exp(log_q) * (joint - log_q), grid)  # S = 1 without sampling
+    pick = (log_w[:, :S] + rng.gumbel(size=(1000, S))).argmax(axis=1)
     chosen = z[np.arange(1000), pick]
     fig, ((left, right),) = subplots(1, 2, width=10, height=4)
     left.hist(chosen, np.linspace(-3, 3, 61), density=True, color=BOUND, alpha=0.5)
     left.plot(grid, np.exp(joint - log_p), color=EXACT, label="posterior p(z|x)")
-    density = np.exp(-0.5 * ((grid - mean) / sd) ** 2) / (sd * np.sqrt(2 * np.pi))
-    left.plot(grid, density, color=MODEL, ls="--", label="q(z|x)")
-    left.set(xlabel="z", ylabel="density", ylim=(0, 2.4), title=f"Best of {K} by weight (green)")
+    left.plot(grid, np.exp(log_q), color=MODEL, ls="--", label="q(z|x)")
+    left.set(xlabel="z", ylabel="density", xlim=(-3.2, 3.2), ylim=(0, 2.8))
+    left.set_title(f"Best of {S} by weight (green)")
     left.legend(loc="upper left")
-    right.plot(np.arange(1, 301), bounds, color=BOUND, label="K-sample bound")
+    right.plot(np.arange(1, 301), bounds, color=BOUND, label="S-sample bound")
     right.axhline(log_p, color=EXACT, ls="--", label="log p(x)")
-    right.plot([K], [bounds[K - 1]], "o", color=BOUND, ms=10)
+    right.plot([S], [bounds[S - 1]], "o", color=BOUND, ms=10)
     right.set(
-        xlabel="importance samples K", ylabel="nats", xscale="log", ylim=(log_p - 10, log_p + 1)
+        xlabel="importance samples S", ylabel="nats", xscale="log", ylim=(log_p - 10, log_p + 1)
     )
-    right.set_title(f"bound {bounds[K - 1]:.2f}, log p(x) {log_p:.2f}")
+    right.set_title(f"bound {bounds[S - 1]:.2f}, log p(x) {log_p:.2f}")
     right.legend(loc="lower right")
     alt = (
         f"Left: a posterior with two modes, the q called {q}, and a histogram of draws chosen by "
-        f"weight among K = {K}. Right: the K-sample bound over K, here {bounds[K - 1]:.2f} nats, "
+        f"weight among S = {S}. Right: the S-sample bound over K, here {bounds[S - 1]:.2f} nats, "
         f"below log p(x) = {log_p:.2f}."
     )
     return Picture(fig, alt)
+
+
+def _log_q(z: np.ndarray, q: str) -> np.ndarray:
+    """Log density of the Gaussian, or of the equal mixture, called q."""
+    means, sd = MIXTURES[q]
+    each = [-0.5 * ((z - m) / sd) ** 2 - np.log(sd * np.sqrt(2 * np.pi)) for m in means]
+    return np.logaddexp.reduce(each) - np.log(len(means))
 
 
 def _joint(z: np.ndarray) -> np.ndarray:
