@@ -60,10 +60,8 @@ class Property:
     Attributes:
         claim: what holds, in a few words ("equals the evidence at the posterior").
         hint: what to look at when it does not; never the solution.
-        test: `test(answer, observe, draw)` returns None if it holds, else the numbers that show
-            that it does not.
-        statistical: random even for a right answer: it draws again, ten times as many, before it
-            fails.
+        test: `test(answer, observe, draw)` returns None if it holds, else numbers that show it not.
+        statistical: random even for a right answer: drawn again, tenfold, before it fails.
     """
 
     claim: str
@@ -78,6 +76,12 @@ class Form(str):
     hint = "First the form: compare type and shape of what you return with the docstring."
 
 
+class Rounded(Form):
+    """Evidence that a value is right but for its precision."""
+
+    hint = "Almost. float32 does this: give torch.eye, torch.zeros, torch.tensor dtype=x.dtype."
+
+
 class Changed(Form):
     """Evidence that an input was changed in place."""
 
@@ -90,9 +94,7 @@ class Exercise:
 
     Attributes:
         id: "05-e2" is exercise 2 of lesson 05.
-        title: a short name.
-        minutes: how long it takes.
-        stars: difficulty, 1 to 3.
+        title, minutes, stars: a short name, how long it takes, difficulty from 1 to 3.
         properties: in the order in which mistakes should be found; one point each.
         reference: a self-contained function of at most 12 lines with the stub's signature; it may
             use what the lesson's setup cell imports and the answers before it.
@@ -230,11 +232,7 @@ def equals(right: Callable, inputs: Callable[[Draw], tuple], name: str = "value"
 
 
 def differs(
-    value: Plain,
-    expected: Number,
-    name: str = "value",
-    tolerance: float = 1e-9,
-    where: str = "",
+    value: Plain, expected: Number, name: str = "value", tolerance: float = 1e-9, where: str = ""
 ) -> str | None:
     """None if `value` equals `expected`, else a line that says how it differs.
 
@@ -249,9 +247,11 @@ def differs(
     if not torch.isfinite(got).all():
         return f"{name} has NaN or infinite entries: {_few(got)}{at}"
     largest = max(1.0, float(expected.abs().max())) if expected.numel() else 1.0
-    if expected.numel() and float((got - expected).abs().max()) > tolerance * largest:
-        return f"you: {name} = {_few(got)}, right: {_few(expected)}{at}"
-    return None
+    distance = float((got - expected).abs().max()) / largest if expected.numel() else 0.0
+    shown = f"you: {name} = {_few(got)}, right: {_few(expected)}{at}"
+    if tolerance < distance < 1e-6:
+        return Rounded(f"{shown}: equal to 6 digits, asked are 9")
+    return shown if distance > tolerance else None
 
 
 def far(value: Plain, exact: Number, standard_error: Number, name: str = "value") -> str | None:
