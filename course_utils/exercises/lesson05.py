@@ -54,7 +54,7 @@ def gap(x: Tensor, W: Tensor, s2: float, mean: Tensor, var: Tensor) -> Tensor:
     return 0.5 * (trace - W.shape[1] + ((shift @ precision) * shift).sum(1) - log_dets)
 
 
-def route(line: str) -> str:
+def route(letter: str) -> str:
     """The rule that makes a line true. Notation: w = p(z) p(x|z) / q(z|x) at a draw z ~ q(z|x).
 
     Lines, in no order:
@@ -72,7 +72,7 @@ def route(line: str) -> str:
     rules = {"a": "Jensen", "b": "Bayes", "c": "E of a constant", "d": "definition of KL"}
     rules |= {"e": "KL >= 0", "f": "marginalise", "g": "E of a constant", "h": "definition of E"}
     rules |= {"i": "linearity", "j": "times one", "k": "linearity", "l": "Jensen"}
-    return rules[line]
+    return rules[letter]
 
 
 def _problem(draw: Draw, K: int, W: float = 1, mean: float = 1, spread: float = 1) -> tuple:
@@ -105,7 +105,8 @@ def _evidence(x: Tensor, W: Tensor, s2: float, *_: object) -> Tensor:
 EVIDENCE = (
     Property(
         "with W = 0 it falls with |x|^2 as noise of variance s2 does",
-        "Set W = 0: the variance must be s2, neither its square nor its root; and |x|^2 is halved.",
+        "Set W = 0: the variance must be s2, neither its square nor its root; |x|^2 is halved; and "
+        "the value is in nats: a logarithm, not the density.",
         _falls_with_noise_variance,
     ),
     Property(
@@ -157,7 +158,7 @@ BOUND = (
     Property(
         "equals the evidence when q is the posterior",
         "E_q |x - Wz|^2 is more than |x - W mean|^2: z varies under q. Which trace term did the "
-        "mean alone forget?",
+        "mean alone forget, and is it divided by s2?",
         equals(_evidence, _near_posterior),
     ),
     Property(
@@ -170,8 +171,9 @@ BOUND = (
 GAP = (
     Property(
         "is zero when q is the posterior",
-        "At q = p(z|x) nothing is lost. Compare your posterior with the lesson's: its precision is "
-        "the prior's plus what the data add; divide by s2 in the right places.",
+        "At q = p(z|x) nothing is lost. Off by the same number in every row? Look at the log "
+        "determinants. By another in each? At the posterior's mean: its precision is the prior's "
+        "plus what the data add; divide by s2 in the right places.",
         equals(gap, _near_posterior),
     ),
     Property(

@@ -38,18 +38,18 @@ def mc_log_likelihood(
 
 
 def importance_weighted_bound(
-    x: Tensor, W: Tensor, s2: float, mean: Tensor, var: Tensor, K: int, generator: torch.Generator
+    x: Tensor, W: Tensor, s2: float, mean: Tensor, var: Tensor, k: int, generator: torch.Generator
 ) -> Tensor:
-    """Log of the mean of K weights p(x|z_i) p(z_i) / q(z_i|x), one value per row of x (B, D).
+    """Log of the mean of k weights p(x|z_i) p(z_i) / q(z_i|x), one value per row of x (B, D).
 
-    z_i ~ q = N(mean, diag(var)), both (B, L); p(z) = N(0, I), x|z ~ N(Wz, s2 I) with W (D, L).
+    z_i ~ q = N(mean, diag(var)), both (B, K); p(z) = N(0, I), x|z ~ N(Wz, s2 I) with W (D, K).
     All noise comes from torch.randn(..., generator=generator, dtype=x.dtype).
     """
-    eps = torch.randn(K, *mean.shape, generator=generator, dtype=x.dtype)  # (K, B, L)
+    eps = torch.randn(k, *mean.shape, generator=generator, dtype=x.dtype)  # (k, B, K)
     z = mean + var.sqrt() * eps
-    log_lik = -0.5 * ((x - z @ W.T) ** 2 / s2 + math.log(2 * math.pi * s2)).sum(2)  # (K, B)
+    log_lik = -0.5 * ((x - z @ W.T) ** 2 / s2 + math.log(2 * math.pi * s2)).sum(2)  # (k, B)
     log_prior_over_q = 0.5 * (eps**2 + var.log() - z**2).sum(2)  # the 2 pi cancel
-    return (log_lik + log_prior_over_q).logsumexp(0) - math.log(K)
+    return (log_lik + log_prior_over_q).logsumexp(0) - math.log(k)
 
 
 def _evidence(x: Tensor, W: Tensor, s2: float, *_: object) -> Tensor:
@@ -92,6 +92,18 @@ def _far_above_the_elbo(*q: Tensor) -> Callable:
     return test
 
 
+def _two_equal_pixels(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+    """N(x; Wz, s2)^2 = N(x; Wz, s2 / 2) / sqrt(4 pi s2), whatever z: no statistics needed."""
+    (x, W, s2), k, seed = _problem(draw, K=2), 20, draw.seed()
+    x, W = x[:, :1], W[:1]
+    one = observe(answer, x, W, s2 / 2, k, seed).value
+    if wrong := differs(one, torch.zeros(5), tolerance=math.inf):
+        return wrong
+    right = torch.as_tensor(one).double() - 0.5 * math.log(4 * math.pi * s2)
+    both = observe(answer, x.expand(5, 2), W.expand(2, 2), s2, k, seed).value
+    return differs(both, right)
+
+
 def _log_mean_tends_to_evidence(answer: Answer, observe: Observe, draw: Draw) -> str | None:
     (x, _, s2), W = _problem(draw, K=2), TWO_CAUSES
     k, log_p = draw.count(1000), _evidence(x, W, s2)
@@ -107,10 +119,10 @@ def _bound_tends_to_evidence(answer: Answer, observe: Observe, draw: Draw) -> st
     mean, var = mean + 0.3 * var.sqrt(), 1.5 * var
     many = x.repeat(2000, 1), W, s2, mean.repeat(2000, 1), var.repeat(2000, 1), 1, draw.generator
     weights = importance_weighted_bound(*many).view(2000, 5).exp()
-    K = draw.count(500)
-    error = weights.std(0) / weights.mean(0) / math.sqrt(K)
+    k = draw.count(500)
+    error = weights.std(0) / weights.mean(0) / math.sqrt(k)
     for seed in [draw.seed() for _ in range(4)]:
-        value = observe(answer, x, W, s2, mean, var, K, seed).value
+        value = observe(answer, x, W, s2, mean, var, k, seed).value
         if wrong := far(value, _evidence(x, W, s2), error):
             return wrong
     return None
@@ -146,6 +158,12 @@ MONTE_CARLO = (
         _far_above_the_elbo(),
     ),
     Property(
+        "two equal pixels count as one pixel of half the noise variance",
+        "The pixels of one draw belong together: sum their log densities over the D dimensions "
+        "before the draws are averaged, not after.",
+        _two_equal_pixels,
+    ),
+    Property(
         "is near the evidence for many draws",
         "Are the draws standard normal, with one number for each of the K latents?",
         _log_mean_tends_to_evidence,
@@ -154,10 +172,10 @@ MONTE_CARLO = (
 )
 
 
-def _at_posterior(draw: Draw, K: int, W: Tensor | None = None) -> tuple:
+def _at_posterior(draw: Draw, k: int, W: Tensor | None = None) -> tuple:
     x, one_cause, s2 = _problem(draw, K=1)
     W = one_cause if W is None else W
-    return x, W, s2, *_posterior(x, W, s2), K, draw.seed()
+    return x, W, s2, *_posterior(x, W, s2), k, draw.seed()
 
 
 IMPORTANCE = (
@@ -165,12 +183,12 @@ IMPORTANCE = (
         "with q = p(z|x) a single weight is the evidence",
         "At the posterior p(x|z) p(z) / q(z|x) is p(x), whatever z is drawn. Are all three "
         "densities there, is z drawn from q, and is var a variance throughout?",
-        equals(_evidence, lambda d: _at_posterior(d, K=1)),
+        equals(_evidence, lambda d: _at_posterior(d, k=1)),
     ),
     Property(
         "fifty equal weights have the mean of one",
         "It is the log of a mean, not of a sum: what must leave the log of the sum?",
-        equals(_evidence, lambda d: _at_posterior(d, K=50)),
+        equals(_evidence, lambda d: _at_posterior(d, k=50)),
     ),
     Property(
         "stays finite where the weights underflow",
@@ -185,7 +203,7 @@ IMPORTANCE = (
     ),
     Property(
         "more weights lift the bound",
-        "K has no effect: you built the ELBO. Which comes first, the mean over weights or the log? "
+        "k has no effect: you built the ELBO. Which comes first, the mean over weights or the log? "
         "And each weight needs a draw of its own.",
         _far_above_the_elbo(*_prior(1, rows=1)),
     ),
@@ -193,10 +211,10 @@ IMPORTANCE = (
         "two latents: a single weight is the evidence, too",
         "Right for one latent, wrong for two: sum every log density over the latents, and over the "
         "dimensions of x, before weights are averaged.",
-        equals(_evidence, lambda d: _at_posterior(d, K=1, W=TWO_CAUSES)),
+        equals(_evidence, lambda d: _at_posterior(d, k=1, W=TWO_CAUSES)),
     ),
     Property(
-        "is near the evidence for K = 500",
+        "is near the evidence for k = 500",
         "The weights are right, so look at the draws: are they from q, with a number of their own "
         "for each of the latents?",
         _bound_tends_to_evidence,

@@ -9,10 +9,12 @@ import scipy.stats
 import torch
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
+from course_utils.authoring import notebook_path
 from course_utils.distributions import LinearGaussian
 from course_utils.exercises import find
 from course_utils.exercises.lesson05 import DISGUISED, INEQUALITIES, RULES
 from tests.exercises.harness import accepts, rejects
+from tests.notebooks.lessons import read
 
 log_evidence, elbo, gap = (find(id).reference for id in ("05-e1", "05-e2", "05-e4"))
 mc_log_likelihood, route = find("05-e3").reference, find("05-e6").reference
@@ -59,6 +61,15 @@ def _s2_is_squared(x, W, s2):
     return log_evidence(x, W, s2**2)
 
 
+def _density_instead_of_its_log(x, W, s2):
+    return log_evidence(x, W, s2).exp()
+
+
+def _float32_on_the_way(x, W, s2):
+    cov = W @ W.T + s2 * torch.eye(len(W))
+    return MultivariateNormal(torch.zeros(len(W)), cov).log_prob(x)
+
+
 def _covariance_of_z(x, W, s2):
     return log_evidence(x, W.T if W.shape[0] == W.shape[1] else W, s2)
 
@@ -93,6 +104,8 @@ def _diagonal_only(x, W, s2):
 
 @_mistakes(
     (_s2_is_squared, "W = 0"),
+    (_density_instead_of_its_log, "a logarithm"),
+    (_float32_on_the_way, "dtype=x.dtype"),
     (_no_2_pi, "log(2 pi)"),
     (_determinant_forgotten, "log determinant"),
     (_covariance_of_z, "D x D"),
@@ -130,6 +143,30 @@ def test_elbo_by_another_route(right):
     accepts("05-e2", right)
 
 
+def test_the_lessons_own_log_normal_serves_with_a_float_s2():
+    """Students reach for `log_normal` of cell 05-1-densities; the stubs give s2 as a float."""
+    scope = {"torch": torch, "Tensor": torch.Tensor}
+    (cell,) = [cell for cell in read(notebook_path("05")).cells if cell.id == "05-1-densities"]
+    exec(cell.source, scope)
+    log_normal, zero = scope["log_normal"], scope["zero"]
+
+    def elbo_with_it(x, W, s2, mean, var):
+        price = 0.5 * (var @ (W**2).sum(0)) / s2 + _kl(mean, var)
+        return log_normal(x, mean @ W.T, s2).sum(1) - price
+
+    def mc_with_it(x, W, s2, k, generator):
+        z = torch.randn(k, W.shape[1], generator=generator, dtype=x.dtype)
+        return log_normal(x, (z @ W.T)[:, None], s2).sum(2).logsumexp(0) - math.log(k)
+
+    def weights_with_it(x, W, s2, mean, var, K, generator):
+        z = mean + var.sqrt() * torch.randn(K, *mean.shape, generator=generator, dtype=x.dtype)
+        log_w = log_normal(z, zero, 1.0).sum(2) - log_normal(z, mean, var).sum(2)
+        return (log_w + log_normal(x, z @ W.T, s2).sum(2)).logsumexp(0) - math.log(K)
+
+    for exercise, answer in (("2", elbo_with_it), ("3", mc_with_it), ("5", weights_with_it)):
+        accepts(f"05-e{exercise}", answer, seeds=range(5))
+
+
 def _kl(mean, var):
     return 0.5 * (mean**2 + var - 1 - var.log()).sum(1)
 
@@ -140,6 +177,10 @@ def _kl_added(x, W, s2, mean, var):
 
 def _trace_forgotten(x, W, s2, mean, var):
     return Normal(mean @ W.T, math.sqrt(s2)).log_prob(x).sum(1) - _kl(mean, var)
+
+
+def _trace_not_over_s2(x, W, s2, mean, var):
+    return _trace_forgotten(x, W, s2, mean, var) - 0.5 * var @ (W**2).sum(0)
 
 
 def _variance_read_as_sd(x, W, s2, mean, var):
@@ -170,6 +211,7 @@ def _works_on_its_inputs(x, W, s2, mean, var):
     (_variance_read_as_sd, "neither a standard deviation"),
     (_noise_variance_read_as_sd, "Is s2 a variance"),
     (_trace_forgotten, "trace term"),
+    (_trace_not_over_s2, "divided by s2?"),
     (_spread_of_the_first_latent_only, "three"),
     (_one_number_for_the_batch, "the form"),
     (_works_on_its_inputs, "Work on a copy"),
@@ -240,8 +282,15 @@ def _one_latent_for_all(x, W, s2, k, generator):
     return _log_lik(x, W, s2, k, generator, z).logsumexp(0) - math.log(k)
 
 
+def _pixels_averaged_one_by_one(x, W, s2, k, generator):
+    z = torch.randn(k, W.shape[1], generator=generator, dtype=x.dtype)
+    log_lik = Normal((z @ W.T)[:, None], math.sqrt(s2)).log_prob(x)  # (k, B, D)
+    return (log_lik.logsumexp(0) - math.log(k)).sum(1)
+
+
 @_mistakes(
     (_mean_of_logs, "mean of the logs"),
+    (_pixels_averaged_one_by_one, "belong together"),
     (_log_sum, "not of a sum"),
     (_underflows, "exp(-800)"),
     (_noise_of_its_own, "generator"),
@@ -296,7 +345,18 @@ def _correlations_lost(x, W, s2, mean, var):
     return kl_divergence(Normal(mean, var.sqrt()), marginals).sum(1)
 
 
+def _sign_of_the_log_determinant(x, W, s2, mean, var):
+    precision = _like(x, W.shape[1]) + W.T @ W / s2
+    return gap(x, W, s2, mean, var) + torch.logdet(precision)
+
+
+def _mean_of_the_posterior_without_s2(x, W, s2, mean, var):
+    return gap(x * s2, W, s2, mean, var)
+
+
 @_mistakes(
+    (_sign_of_the_log_determinant, "log determinants"),
+    (_mean_of_the_posterior_without_s2, "posterior's mean"),
     (_reversed, "it is q you sample"),
     (_negative, "never negative"),
     (_no_half, "half the squared shift"),
@@ -396,8 +456,8 @@ def _first_latent_only_in_q(x, W, s2, mean, var, K, generator):
 
 
 @_mistakes(
-    (_mean_outside_the_log, "K has no effect"),
-    (_one_draw_for_all_weights, "K has no effect"),
+    (_mean_outside_the_log, "k has no effect"),
+    (_one_draw_for_all_weights, "k has no effect"),
     (_sum_of_weights, "not of a sum"),
     (_weights_underflow, "exp(-800)"),
     (_prior_forgotten, "all three densities"),
