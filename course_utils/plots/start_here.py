@@ -41,7 +41,7 @@ ARROWS = (
 WIDTH, HEIGHT = 0.72, 0.7  # of a box, in units of the grid
 
 
-def dependency_map(built: Collection[str] = ("00", "05", "06")) -> Picture:
+def dependency_map(built: Collection[str] = ("00", "05", "06", "08")) -> Picture:
     """The 19 lessons as boxes, those that are `built` filled; arrows: the main lines."""
     from matplotlib.patches import FancyBboxPatch
 
