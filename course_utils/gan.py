@@ -49,9 +49,9 @@ def relativistic_loss(logits: Logits, other_logits: Logits) -> Logits:
     """`-log sigmoid(a - a')`: the loss of whoever wants a above the a' it is paired with.
 
     D minimises it with a real a and a fake a', G with the two exchanged: the pairs tell D to rank,
-    not to classify, and there is no level of D that satisfies all the fakes of one mode.
+    not to classify; only differences of logits count, their common level is free.
 
-    Source: Jolicoeur-Martineau 2018, arXiv:1807.00734, eq. 5 and 6.
+    Source: Jolicoeur-Martineau 2018, arXiv:1807.00734 (RSGAN).
     """
     return F.softplus(other_logits - logits)
 
@@ -119,7 +119,7 @@ def gan_step(
         ValueError: no batch of x, or not one batch of z more than of x.
 
     Source: Goodfellow et al. 2014, arXiv:1406.2661, algorithm 1; R1 + R2: Huang et al. 2025,
-    arXiv:2501.05441, section 2.
+    arXiv:2501.05441 (R3GAN).
     """
     if len(x) < 1 or len(z) != len(x) + 1:
         raise ValueError(f"{len(x)} batches of x, {len(z)} of z; legal: k >= 1 and k + 1")
@@ -168,7 +168,7 @@ def instance_noise(
 ) -> Float[Tensor, "B *event"]:
     """`x + sd eps, eps ~ N(0, I)`: real and fake, blurred alike, overlap, and D has a slope.
 
-    Source: Sønderby et al. 2017, arXiv:1610.04490, section 3; Arjovsky & Bottou 2017,
+    Source: Sønderby et al. 2017, arXiv:1610.04490; Arjovsky & Bottou 2017,
     arXiv:1701.04862, section 3.
     """
     return x + sd * torch.randn(x.shape, generator=generator).to(x)

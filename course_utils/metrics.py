@@ -45,7 +45,7 @@ def frechet_from_moments(
     C1 C2 has the eigenvalues of the symmetric R C2 R with R R = C1: no square root of a matrix that
     is not symmetric, no imaginary part to drop.
 
-    Source: Dowson & Landau 1982, J. Multivariate Analysis 12, eq. 4.
+    Source: Dowson & Landau 1982, J. Multivariate Analysis 12.
     """
     values, vectors = torch.linalg.eigh(cov1)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T  # (D, D), symmetric
@@ -75,7 +75,7 @@ def precision_recall(
         ValueError: features as in `frechet_distance`; k not in 1 .. min(N, M) - 1.
 
     Source: Kynkäänniemi et al. 2019, arXiv:1904.06991, eq. 1 and 2; density and coverage: Naeem et
-    al. 2020, arXiv:2002.09797, eq. 3 and 4.
+    al. 2020, arXiv:2002.09797, section 3.
     """
     _demand_features(real, fake, least=2)
     if not 1 <= k < min(len(real), len(fake)):
@@ -111,8 +111,8 @@ def mode_coverage(samples: Float[Tensor, "N D"], mixture: GaussianMixture) -> Mo
     Raises:
         ValueError: no samples, or of another dimension than the mixture.
 
-    Source: Srivastava et al. 2017 (VEEGAN), arXiv:1705.07761, section 5; Lin et al. 2018 (PacGAN),
-    arXiv:1712.04086, section 4.1.
+    Source: Srivastava et al. 2017 (VEEGAN), arXiv:1705.07761; Lin et al. 2018 (PacGAN),
+    arXiv:1712.04086.
     """
     means, size = mixture.means.double(), mixture.means.shape[1]
     if samples.ndim != 2 or len(samples) < 1 or samples.shape[1] != size:
