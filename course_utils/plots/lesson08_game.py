@@ -37,7 +37,7 @@ def gradients(level: float = -3.0) -> Picture:
     ax.plot(d, 1 - d, color=OTHER, label=f"-log D: {1 - now:.3g}")
     ax.plot([now] * 2, [now, 1 - now], "o", color=EXACT, ms=10)
     ax.set(xscale="log", yscale="log", xlabel="D(G(z))", ylabel="|slope in the logit|")
-    ax.set(xlim=(1e-5, 1.2), ylim=(1e-5, 4), title=f"D = {now:.2g}")
+    ax.set(xlim=(1e-5, 1.2), ylim=(1e-5, 4), title=f"D = {now:.4g}")
     ax.legend(loc="center left", title="size of the gradient")
     alt = (
         f"Gradient size in D's logit on log axes: at D = {now:.2g} it is {now:.2g} for log(1 - D) "
@@ -119,14 +119,15 @@ def players(paths: dict | None = None, title: str = "step size 0.1") -> Picture:
         path = np.asarray(path, dtype=float)
         gone = np.flatnonzero(np.abs(path).max(axis=1) > 6)  # the axes end at 4
         near = path[: gone[0] + 1] if len(gone) else path
-        left.plot(*near.T, ".-", color=MODES[mode], lw=1, ms=4, label=mode)
+        thread = float(mode == "simultaneous")  # large alternating steps would be all chords
+        left.plot(*near.T, ".-", color=MODES[mode], lw=thread, ms=4, label=mode)
         radius = np.hypot(*path.T)
         right.plot(np.clip(radius, 0, 1e6), color=MODES[mode], label=f"{mode}: {radius[-1]:.3g}")
     left.plot(0, 0, "*", color=DATA, ms=16)
     left.set(xlabel="x", ylabel="y", xlim=(-4, 4), ylim=(-4, 4), aspect="equal", title=title)
     right.set(xlabel="step", ylabel="radius", yscale="log", ylim=(0.3, 1e4))
     right.set_title("distance from the equilibrium")
-    right.legend(loc="upper left", title="radius at the end")
+    right.legend(loc="upper right", title="radius at the end")
     ends = "; ".join(
         f"{mode} steps end at radius {np.hypot(*np.asarray(path, dtype=float)[-1]):.3g}"
         for mode, path in paths.items()
