@@ -72,8 +72,8 @@ class IntroDgm(Peer):
 class WassersteinGp(Peer):
     """eriklindernoren/PyTorch-GAN, wgan_gp.py: a critic with a gradient penalty, 5 updates to one.
 
-    100 latents; 128-256-512-1024 with batch norm against 512-256, LeakyReLU 0.2; the paper's penalty,
-    10 towards slope 1, Adam 2e-4 (0.5, 0.999), batches of 64.
+    100 latents; 128-256-512-1024 with batch norm against 512-256, LeakyReLU 0.2; penalty 10
+    towards slope 1 as in the paper, Adam 2e-4 (0.5, 0.999), batches of 64.
     """
 
     name, batch_size, latent, critics = "PyTorch-GAN WGAN-GP", 64, 100, 5
