@@ -32,8 +32,8 @@ def start(lesson: int, seed: int) -> Runtime:
     """Seed Python, NumPy and torch, choose device, threads and budget, and print them in one line.
 
     The environment can override: COURSE_DEVICE (cpu, cuda, cuda:1, mps), COURSE_BUDGET (quick,
-    full), COURSE_THREADS (a positive integer; default 2, because the results of some sums depend
-    on the number of threads and the stored lessons should look the same on every machine).
+    full), COURSE_THREADS (a positive integer; default 1: networks as small as ours gain nothing
+    from a second thread and lose much of it on a busy machine, and some sums depend on the number).
 
     Raises:
         ValueError: one of these has an illegal value, or the device is not there.
@@ -83,7 +83,7 @@ def project_root() -> Path:
 
 
 def _threads() -> int:
-    text = os.environ.get("COURSE_THREADS", "2")
+    text = os.environ.get("COURSE_THREADS", "1")
     if not text.isdigit() or int(text) < 1:
         raise ValueError(f"COURSE_THREADS={text!r}; legal: a positive integer")
     return min(int(text), os.cpu_count() or 1)
