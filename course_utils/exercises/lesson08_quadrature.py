@@ -169,7 +169,7 @@ JENSEN_SHANNON = (
     Property(
         "the JSD is finite where a density is 0",
         "Where p = 0 its term p log(p/m) counts as 0, but floating point says 0 times -inf, or "
-        "0/0: NaN. Each density is compared with m, which is positive where they are.",
+        "0/0: NaN. Each density is compared with m, by a difference of logarithms, not a ratio.",
         _part(0, _disjoint, tolerance=math.inf),
     ),
     Property(

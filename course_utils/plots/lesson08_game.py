@@ -19,7 +19,7 @@ def losses() -> Picture:
     ax.plot(d, -np.log(d), color=OTHER, label="-log D, as in practice")
     ax.text(0.11, -3.4, "grey: young fakes,\nD is sure of them", fontsize=12)
     ax.set(xlabel="D(G(z)), what D says about a fake", ylabel="loss, nats", xlim=(0, 1))
-    ax.set(ylim=(-4, 5), title="both fall; one is flat where learning starts")
+    ax.set(ylim=(-4, 5), title="both fall; where learning starts, one much more slowly")
     ax.legend(loc="upper right")
     alt = (
         "Two falling curves over D(G(z)) from 0 to 1: log(1 - D) is flat near 0 and plunges near "
