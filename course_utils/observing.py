@@ -22,6 +22,7 @@ from types import FrameType
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 SECONDS = 5.0  # a call that takes longer is cut off
 OUTPUT_LIMIT = 10_000  # characters of standard output that are kept
@@ -43,7 +44,7 @@ class Recipe:
     """An input that is built where the answer runs: a Python expression that makes a callable.
 
     `Recipe("lambda z: z**2")` or `Recipe("nn.Linear(2, 1)", seed=0)`; the expression sees `torch`,
-    `nn` and `math`. How often it is called is counted.
+    `nn`, `math` and the list `inputs` of what was built before it: an optimiser needs its network.
     """
 
     source: str
@@ -67,7 +68,7 @@ class Observed:
         value: what was returned; tensors detached, on the CPU.
         grads: per input: the gradient of the returned value's sum for a tensor that requires one,
             the parameters' gradients by name for a module, else None.
-        calls: per input: how often a `Recipe` was called, else 0.
+        calls: per input: how often a `Recipe` was called (an optimiser: its steps), else 0.
         inputs_after: the inputs as the call left them (a module as its state, by name).
         stdout: what was printed, cut after 10,000 characters.
         error: the exception that ended the call, or None.
@@ -109,8 +110,9 @@ def observe(answer: Callable, *inputs: Plain | Seed | Recipe, seconds: float = S
     A call is cut off after `seconds`. The student's interrupt (KeyboardInterrupt) is let through,
     every other exception recorded. torch's global random state is afterwards as it was before.
     """
-    counters: dict[int, Callable[[], int]] = {}
-    given = [_fresh(item, counters, index) for index, item in enumerate(inputs)]
+    given, counters = [], {}
+    for item in inputs:
+        given.append(_fresh(item, counters, given))
     printed, untouched = _Printed(), torch.random.fork_rng(devices=[])
     value, grads, after, error = None, (), (), None
     try:
@@ -229,36 +231,35 @@ class _Interrupts:
                 _thread.interrupt_main()
 
 
-def _fresh(item: object, counters: dict[int, Callable[[], int]], index: int) -> object:
+def _fresh(item: object, counters: dict[int, Callable[[], int]], before: list) -> object:
     if isinstance(item, Tensor):
         return item.detach().clone().requires_grad_(item.requires_grad)
     if isinstance(item, Seed):
         return torch.Generator().manual_seed(item.value)
     if isinstance(item, Recipe):
-        built = _build(item)
-        counters[index] = _count(built) if isinstance(built, nn.Module) else lambda: built.calls
+        built = _build(item, before)
+        counters[len(before)] = _count(built)
         return built
     if isinstance(item, list | tuple):
-        return type(item)(_fresh(part, {}, index) for part in item)
+        return type(item)(_fresh(part, {}, before) for part in item)
     return copy.deepcopy(item)
 
 
-def _build(recipe: Recipe) -> object:
+def _build(recipe: Recipe, before: list) -> object:
     code = compile(recipe.source, __file__, "eval")  # its frames are not the student's
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(recipe.seed)
-        built = eval(code, {"torch": torch, "nn": nn, "math": math})
-    return built if isinstance(built, nn.Module) else _Counted(built)
+        built = eval(code, {"torch": torch, "nn": nn, "math": math, "inputs": before})
+    return built if isinstance(built, nn.Module | Optimizer) else _Counted(built)
 
 
-def _count(module: nn.Module) -> Callable[[], int]:
-    seen = [0]
-
-    def add(*_: object) -> None:
-        seen[0] += 1
-
-    module.register_forward_hook(add)
-    return lambda: seen[0]
+def _count(built: nn.Module | Optimizer | _Counted) -> Callable[[], int]:
+    if isinstance(built, _Counted):
+        return lambda: built.calls
+    seen: list[None] = []
+    hook = getattr(built, "register_forward_hook", None) or built.register_step_post_hook
+    hook(lambda *_: seen.append(None))
+    return lambda: len(seen)
 
 
 def _gradients(result: object, given: list) -> tuple:
@@ -278,9 +279,8 @@ def _parameter_gradients(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _after(item: object) -> Plain:
-    if isinstance(item, nn.Module):
-        return {name: value.detach().clone() for name, value in item.state_dict().items()}
-    return None if isinstance(item, torch.Generator | _Counted) else plain(item)
+    item = item.state_dict() if isinstance(item, nn.Module) else item
+    return None if isinstance(item, torch.Generator | _Counted | Optimizer) else plain(item)
 
 
 def _message(error: BaseException) -> str:

@@ -234,6 +234,21 @@ def test_recipes_are_built_alike_and_their_calls_counted():
     assert not torch.equal(first.value, other.value)
 
 
+def test_a_recipe_sees_the_inputs_before_it_and_an_optimisers_steps_are_counted():
+    def answer(module, optimiser, x):
+        for _ in range(3):
+            module(x).sum().backward()
+            optimiser.step()
+
+    inputs = Recipe("nn.Linear(2, 1)"), Recipe("torch.optim.SGD(inputs[0].parameters(), lr=0.1)")
+    seen = observe(answer, *inputs, torch.ones(1, 2))
+    assert seen.error is None and seen.calls == (3, 3, 0)
+    before = observe(lambda *_: None, *inputs, torch.ones(1, 2)).inputs_after[0]
+    moved = seen.inputs_after[0]["bias"] - before["bias"]  # gradients 1, 2, 3 add up
+    torch.testing.assert_close(moved, torch.tensor([-0.6]))
+    assert seen.inputs_after[1] is None
+
+
 def test_a_seed_becomes_a_generator_and_global_noise_stays_untouched():
     torch.manual_seed(0)
     expected = torch.rand(3)
