@@ -37,7 +37,7 @@ def q_posterior(schedule: NoiseSchedule, x0: Batch, xt: Batch, t: Time) -> tuple
     """
     alpha, alpha_bar = schedule.alpha, schedule.alpha_bar
     before = alpha_bar.roll(1)  # alpha_bar_{t-1}; entry 0 is not used
-    to_xt = alpha.sqrt() * (1 - before.sqrt()) / (1 - alpha_bar)
+    to_xt = alpha.sqrt() * (1 - before) / (1 - alpha_bar)
     to_x0 = before.sqrt() * schedule.beta / (1 - alpha_bar)
     mean = at_time(to_xt, t, xt) * xt + at_time(to_x0, t, xt) * x0
     return mean, at_time(schedule.beta_tilde, t, xt)
