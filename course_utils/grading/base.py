@@ -1,0 +1,84 @@
+"""What a grading run works on and what it finds out: plain records, one row for each exercise."""
+
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from course_utils import exercises
+from course_utils.exercises.base import Exercise
+
+STATUSES = ("PASS", "NOT YET", "TODO", "MISSING", "UNREADABLE")
+
+
+class Unreadable(ValueError):
+    """A file that cannot be graded at all; the message says why, for the student to read."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The first property that did not hold, as the student sees it in the notebook, too."""
+
+    claim: str
+    evidence: str
+    hint: str
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one student gets for one exercise.
+
+    Attributes:
+        status: PASS; NOT YET (some points or none); TODO (the stub); MISSING (no answer found);
+            UNREADABLE (the file could not be graded: the failure says why).
+        flags: what an instructor may want to look at: "uses-package", "duplicate", "ended-the-box".
+        failure: the first property that did not hold, or None.
+        checks: version of the checks of this exercise: it changes when they do.
+    """
+
+    student: str
+    exercise: str
+    points: int
+    max: int
+    status: str
+    flags: tuple[str, ...] = ()
+    failure: Failure | None = None
+    checks: str = ""
+
+    def as_dict(self) -> dict:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: dict) -> "Row":
+        """From JSON."""
+        failure = found["failure"] and Failure(
+            **{**found["failure"], "lines": tuple(found["failure"]["lines"])}
+        )
+        return cls(**{**found, "flags": tuple(found["flags"]), "failure": failure})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A code cell of a submission that will be run: an answer to an exercise, or a helper."""
+
+    source: str
+    exercise: str | None = None
+    closes: str | None = None  # the exercise whose check stands here: its answer is complete now
+
+
+@dataclass(frozen=True)
+class Work:
+    """A submitted notebook, understood: what is run, in order, and what was odd about it."""
+
+    lesson: str
+    cells: tuple[Cell, ...]
+    flags: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by exercise id; "" is all
+
+
+def version(exercise: Exercise) -> str:
+    """Eight hex digits over the sources that decide: of the exercise's module and of its base."""
+    folder = Path(exercises.__file__).parent
+    module = exercise.reference.__module__.rpartition(".")[2]
+    sources = [(folder / f"{name}.py").read_bytes() for name in (module, "base")]
+    return sha256(b"\0".join(sources)).hexdigest()[:8]

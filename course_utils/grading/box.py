@@ -1,0 +1,236 @@
+"""The box: a process in bubblewrap that runs a submission's code, seen through two pipes only.
+
+Inside there is no network, no file of the host but Python and this package (read-only, without the
+exercises), a small private /tmp, and no way to start a process: the same as root, where a limit on
+the number of processes would not hold. Memory, CPU time and the size of files are limited; wall
+time is watched from here. What comes out is at most one bounded message for each question.
+"""
+
+import contextlib
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from course_utils.grading import seccomp, wire
+from course_utils.observing import SECONDS, Observed, Plain, Raised, Recipe, Seed
+
+PACKAGE = Path(__file__).resolve().parents[1]
+CHECKPOINTS = PACKAGE.parent / "assets" / "checkpoints"
+RUNNER = ("-I", "-m", "course_utils.grading.inside")
+REMEDY = (
+    "install bubblewrap (Debian, Ubuntu: apt install bubblewrap); on macOS and Windows grade in a "
+    "Linux virtual machine; --no-sandbox runs the code unprotected: only for people you trust"
+)
+
+
+class BoxFailed(RuntimeError):
+    """The box did not start, died, stayed silent or said what is no message."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one box may use.
+
+    Attributes:
+        memory: bytes of address space.
+        cpu: seconds of processor time in the life of a box.
+        file: bytes of one file; `disk`: of all of /tmp.
+        start: seconds of wall time until the box answers.
+        cell: seconds of wall time for a cell.
+        call: seconds for a call of an answer, cut off inside; `grace` more until the box is killed.
+    """
+
+    memory: int = 4 * 2**30
+    cpu: int = 120
+    file: int = 100 * 2**20
+    disk: int = 128 * 2**20
+    start: float = 60.0
+    cell: float = 20.0
+    call: float = SECONDS
+    grace: float = 3.0
+
+
+def available() -> str | None:
+    """None if a box can be had here, else why not, with the remedy."""
+    if not sys.platform.startswith("linux"):
+        return f"no sandbox on {sys.platform}: {REMEDY}"
+    missing = [name for name in ("bwrap", "prlimit") if shutil.which(name) is None]
+    if missing:
+        return f"no sandbox: {' and '.join(missing)} not found: {REMEDY}"
+    if (reason := seccomp.unsupported()) is not None:
+        return f"no sandbox: {reason}: {REMEDY}"
+    trial = [*_walls(Limits(), None), sys.executable, "-I", "-c", "pass"]
+    run = subprocess.run(trial, capture_output=True, text=True, timeout=60, check=False)
+    return None if run.returncode == 0 else f"no sandbox: {run.stderr.strip()[-300:]}: {REMEDY}"
+
+
+class Box:
+    """One running box; a context manager, used from one thread.
+
+    Args:
+        limits: what it may use.
+        sandbox: False runs the code without walls (limits of time and memory stay).
+
+    Raises:
+        BoxFailed: it does not start.
+    """
+
+    def __init__(self, limits: Limits | None = None, sandbox: bool = True) -> None:
+        self.limits = limits or Limits()
+        self._errors = tempfile.TemporaryFile()
+        self._filter = seccomp.opened() if sandbox else None
+        argv = _walls(self.limits, self._filter) if sandbox else _bounds(self.limits)
+        self._process = subprocess.Popen(
+            [*argv, sys.executable, *RUNNER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={} if sandbox else _environment(),
+            pass_fds=() if self._filter is None else (self._filter,),
+            start_new_session=True,
+        )
+        for pipe in (self._process.stdin, self._process.stdout):
+            os.set_blocking(pipe.fileno(), False)
+        try:
+            self._receive(self.limits.start)
+        except BoxFailed as failed:
+            self._errors.seek(0)
+            said = self._errors.read().decode(errors="replace").strip()[-500:]
+            raise BoxFailed(f"the box did not start ({failed}): {said}") from None
+
+    def __enter__(self) -> "Box":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked anything more."""
+        return self._process.poll() is None
+
+    def run(self, source: str) -> Raised | None:
+        """Run a cell; what it raised. BoxFailed where it ended or outstayed the box."""
+        found = self._ask(("run", source), self.limits.cell)
+        if not isinstance(found, Raised | None):
+            raise self._broken("an answer that is none")
+        return found
+
+    def call(self, name: str, *inputs: Plain | Seed | Recipe) -> Observed:
+        """Observe one call of the function of this name; BoxFailed where it ended the box."""
+        question = ("call", name, list(inputs), self.limits.call)
+        found = self._ask(question, self.limits.call + self.limits.grace)
+        try:
+            return wire.observed(found, len(inputs))
+        except wire.Malformed as error:
+            raise self._broken(str(error)) from None
+
+    def close(self) -> None:
+        """End the box and everything in it."""
+        if self.alive:
+            self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+        if self._filter is not None:
+            os.close(self._filter)
+            self._filter = None
+
+    def _ask(self, question: tuple, seconds: float) -> object:
+        deadline = time.monotonic() + seconds
+        left = memoryview(wire.encode(question))
+        pipe = self._process.stdin.fileno()
+        while left:
+            self._wait(deadline, write=pipe)
+            try:
+                left = left[os.write(pipe, left[:65536]) :]
+            except OSError:
+                raise self._broken("the process ended") from None
+        return self._receive(deadline - time.monotonic())
+
+    def _receive(self, seconds: float) -> object:
+        deadline = time.monotonic() + seconds
+        (size,) = wire.LENGTH.unpack(self._read(wire.LENGTH.size, deadline))
+        if size > wire.MESSAGE_LIMIT:
+            raise self._broken(f"a message of {size} bytes")
+        try:
+            return wire.decode(self._read(size, deadline))
+        except wire.Malformed as error:
+            raise self._broken(f"a malformed message ({error})") from None
+
+    def _read(self, size: int, deadline: float) -> bytes:
+        data, pipe = bytearray(), self._process.stdout.fileno()
+        while len(data) < size:
+            self._wait(deadline, read=pipe)
+            piece = os.read(pipe, min(65536, size - len(data)))
+            if not piece:
+                raise self._broken("the process ended")
+            data += piece
+        return bytes(data)
+
+    def _wait(self, deadline: float, read: int | None = None, write: int | None = None) -> None:
+        left = deadline - time.monotonic()
+        wanted = [[pipe] if pipe is not None else [] for pipe in (read, write)]
+        if left <= 0 or not any(select.select(*wanted, [], left)):
+            raise self._broken("no answer in time")
+
+    def _broken(self, why: str) -> BoxFailed:
+        """Kill the box: nobody knows what state it is in."""
+        self._process.kill()
+        return BoxFailed(why)
+
+
+def _bounds(limits: Limits) -> list[str]:
+    """The command in front that sets limits, where there is one."""
+    if shutil.which("prlimit") is None:
+        return []
+    given = {"as": limits.memory, "cpu": limits.cpu, "fsize": limits.file}
+    given |= {"core": 0, "nofile": 256, "msgqueue": 0, "memlock": 2**20}
+    return ["prlimit", *(f"--{name}={value}" for name, value in given.items())]
+
+
+def _walls(limits: Limits, seccomp_fd: int | None) -> list[str]:
+    """The command in front that builds the box: prlimit, then bubblewrap with all it may see."""
+    bwrap = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    bwrap += ["--clearenv", "--uid", "1001", "--gid", "1001", "--ro-bind", "/usr", "/usr"]
+    for name in ("bin", "sbin", "lib", "lib64"):
+        path = Path("/", name)
+        if path.is_symlink():
+            bwrap += ["--symlink", os.readlink(path), str(path)]
+        elif path.is_dir():
+            bwrap += ["--ro-bind", str(path), str(path)]
+    bwrap += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
+    bwrap += ["--size", str(2**20), "--tmpfs", "/dev/shm"]
+    bwrap += ["--size", str(limits.disk), "--tmpfs", "/tmp", "--dir", "/tmp/home"]
+    for place in _readable():
+        bwrap += ["--ro-bind", str(place), str(place)]
+    hidden = PACKAGE / "exercises"
+    bwrap += ["--size", "4096", "--tmpfs", str(hidden), "--remount-ro", str(hidden)]
+    bwrap += ["--remount-ro", "/", "--chdir", "/tmp/home"]
+    for name, value in _environment().items():
+        bwrap += ["--setenv", name, value]
+    if seccomp_fd is not None:
+        bwrap += ["--seccomp", str(seccomp_fd)]
+    return [*_bounds(limits), *bwrap]
+
+
+def _readable() -> list[Path]:
+    """Python, its packages, this package, the weights: what a lesson's code needs."""
+    places = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parents[1]}
+    places = {place for place in places if not place.is_relative_to("/usr")} | {PACKAGE}
+    return sorted(places | ({CHECKPOINTS} if CHECKPOINTS.is_dir() else set()))
+
+
+def _environment() -> dict[str, str]:
+    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "COURSE_THREADS")
+    home = {"HOME": "/tmp/home", "IPYTHONDIR": "/tmp/home/.ipython", "TMPDIR": "/tmp"}
+    shared = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "COURSE_DEVICE": "cpu"}
+    shared |= {"COURSE_PROGRESS": os.devnull, "TORCHINDUCTOR_CACHE_DIR": "/tmp/home/inductor"}
+    return dict.fromkeys(threads, "1") | home | shared

@@ -1,0 +1,113 @@
+"""Runs inside the box, with the student's code beside it: so nothing that it says is believed.
+
+    python -I -m course_utils.grading.inside
+
+Messages of `wire` come in at standard input and go out at standard output: ("run", source) runs a
+cell, ("call", name, inputs) observes one call of a function that stands there now. What a lesson's
+setup cell imports for the eye (plots, widgets) is replaced by modules that do nothing.
+"""
+
+import contextlib
+import importlib.abc
+import importlib.machinery
+import os
+import sys
+from types import ModuleType
+from typing import BinaryIO
+
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+
+from course_utils.grading import wire
+from course_utils.observing import Observed, Raised, observe
+
+ABSENT = tuple(f"course_utils.{name}" for name in ("plots", "widgets", "checks", "exercises"))
+ABSENT += ("course_utils.progress", "matplotlib.pyplot", "ipywidgets")
+
+
+class _Nothing(ModuleType):
+    """A module whose every function takes anything and returns None; `use` returns its answer."""
+
+    __path__ = ()
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _second if name == "use" else _nothing
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name: str, *_: object) -> importlib.machinery.ModuleSpec | None:
+        absent = any(name == module or name.startswith(f"{module}.") for module in ABSENT)
+        return importlib.machinery.ModuleSpec(name, self) if absent else None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return _Nothing(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
+def main() -> None:
+    """Answer messages until the wall closes the pipe."""
+    torch.set_num_threads(1)
+    sys.meta_path.insert(0, _Finder())
+    incoming, outgoing = _pipes()
+    shell = InteractiveShell.instance()
+    _send(outgoing, "ready")
+    while head := incoming.read(wire.LENGTH.size):
+        order = wire.decode(incoming.read(*wire.LENGTH.unpack(head)))
+        _send(outgoing, _run(shell, *order[1:]) if order[0] == "run" else _call(shell, *order[1:]))
+
+
+def _run(shell: InteractiveShell, source: str) -> Raised | None:
+    """Run a cell; what it raised, if it did. Its time is limited from outside."""
+    try:
+        with open(os.devnull, "w") as null:
+            with contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
+                result = shell.run_cell(source, store_history=False)
+    except BaseException as raised:  # of a display hook, of a signal: it is the student's
+        return Raised(type(raised).__name__, _text(raised))
+    error = result.error_before_exec or result.error_in_exec
+    return None if error is None else Raised(type(error).__name__, _text(error))
+
+
+def _call(shell: InteractiveShell, name: str, inputs: list, seconds: float) -> Observed:
+    answer = shell.user_ns.get(name)
+    if not callable(answer):
+        kind = "nothing" if answer is None else f"a {type(answer).__name__}"
+        return Observed(error=Raised("NameError", f"{name} is {kind} here, not a function"))
+    return observe(answer, *inputs, seconds=seconds)
+
+
+def _send(outgoing: BinaryIO, value: object) -> None:
+    outgoing.write(wire.encode(value))
+    outgoing.flush()
+
+
+def _pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Input and output for messages; what the student's code reads and prints is neither."""
+    pipes = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    return pipes
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str.__str__(str(error))[: wire.TEXT_LIMIT]
+    except Exception as worse:
+        return f"(its message cannot be shown: {type(worse).__name__})"
+
+
+def _nothing(*_: object, **__: object) -> None:
+    return None
+
+
+def _second(_: object, answer: object) -> object:
+    return answer
+
+
+if __name__ == "__main__":
+    main()
