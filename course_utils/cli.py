@@ -1,4 +1,4 @@
-"""The command line: `course lab | progress | solve | doctor`."""
+"""The command line: `course lab | progress | solve | grade | doctor`."""
 
 import errno
 import json
@@ -90,6 +90,27 @@ def solve(
         print(authoring.solve(lesson.zfill(2)))
     except ValueError as error:
         _fail(str(error))
+
+
+@app.command()
+def grade(
+    submissions: Annotated[Path, typer.Argument(help="A folder of notebooks and zips, or a zip.")],
+    out: Annotated[Path, typer.Option(help="Where grades and feedback go.")],
+    workers: Annotated[int, typer.Option(min=1, help="Submissions at a time.")] = 2,
+    scheduler: Annotated[str, typer.Option(help="Address of a dask scheduler.")] = "",
+    seed: Annotated[int | None, typer.Option(help="Of the hidden inputs; drawn if none.")] = None,
+    roster: Annotated[Path | None, typer.Option(help="CSV with the columns file, student.")] = None,
+    no_sandbox: Annotated[bool, typer.Option("--no-sandbox", help="Trust the code.")] = False,
+) -> None:
+    """Grade submissions, each in a sandbox of its own; run again, it goes on where it stopped."""
+    from course_utils.grading.classroom import Plan, grade_class
+
+    plan = Plan(workers, scheduler, seed, roster, not no_sandbox)
+    try:
+        told = grade_class(submissions, out, plan)
+    except ValueError as error:
+        _fail(str(error))
+    print(told)
 
 
 @app.command()

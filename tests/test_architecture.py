@@ -16,7 +16,7 @@ FAMILIES = {"autoregressive", "flows", "autoencoders", "vae", "vq", "gan", "diff
 # A module imports only from rows above its own; a folder is one entry.
 LAYERS = (
     {"runtime", "tensors"},
-    {"distributions", "networks", "checkpoints", "schedules"},
+    {"distributions", "networks", "checkpoints", "schedules", "unet"},
     {"data", "shapes", "training"},
     FAMILIES | {"metrics"},
     {"derivation", "observing", "plots"},
@@ -29,8 +29,8 @@ LAYERS = (
     {"__main__"},
 )
 # In a folder a module imports its base.py only; these form a chain, each may import those before.
-CHAIN = ("base", "wire", "seccomp", "box", "inside", "notebook", "grade", "collect", "report")
-CHAIN += ("run", "release", "submit", "update")
+CHAIN = ("base", "wire", "seccomp", "box", "inside", "notebook", "grade", "collect", "run")
+CHAIN += ("report", "classroom", "release", "submit", "update")
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}
 MODULE_LINES, FUNCTION_LINES, PACKAGE_LINES = 300, 50, 4000
 PLACES = re.compile(

@@ -1,6 +1,6 @@
 """What a grading run works on and what it finds out: plain records, one row for each exercise."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -30,10 +30,11 @@ class Row:
 
     Attributes:
         status: PASS; NOT YET (some points or none); TODO (the stub); MISSING (no answer found);
-            UNREADABLE (the file could not be graded: the failure says why).
+            UNREADABLE (the file could not be graded).
         flags: what an instructor may want to look at: "uses-package", "duplicate", "ended-the-box".
         failure: the first property that did not hold, or None.
         checks: version of the checks of this exercise: it changes when they do.
+        reason: why the file could not be graded, where it could not.
     """
 
     student: str
@@ -44,10 +45,7 @@ class Row:
     flags: tuple[str, ...] = ()
     failure: Failure | None = None
     checks: str = ""
-
-    def as_dict(self) -> dict:
-        """For JSON."""
-        return asdict(self)
+    reason: str = ""
 
     @classmethod
     def from_dict(cls, found: dict) -> "Row":

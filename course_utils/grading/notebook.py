@@ -32,7 +32,7 @@ class Lesson:
     def __init__(self, path: Path) -> None:
         cells = json.loads(path.read_text("utf-8"))["cells"]
         code = [cell for cell in cells if cell["cell_type"] == "code"]
-        self.number = path.stem[:2]
+        self.number, self.stem = path.stem[:2], path.stem
         self.sources = {cell["id"]: _source(cell).strip() for cell in code}
         tags = {cell["id"]: cell["metadata"].get("tags", []) for cell in code}
         self.setup = next(self.sources[name] for name in tags if "setup" in tags[name])
@@ -49,14 +49,18 @@ def lessons() -> dict[str, Lesson]:
     return {path.stem[:2]: Lesson(path) for path in asked}
 
 
-def read(path: Path) -> Work:
+def read(path: Path, name: str = "") -> Work:
     """A submission, understood.
+
+    Args:
+        path: the notebook.
+        name: how the file was called when it was handed in, if `path` is not called so.
 
     Raises:
         Unreadable: too large, no notebook, or of no lesson of ours.
     """
     cells = _code_cells(path)
-    lesson = _lesson_of(cells, path.name)
+    lesson = _lesson_of(cells, name or path.name)
     found, flags = _answers(cells, lesson)
     kept = []
     for index, cell in enumerate(cells):
@@ -117,8 +121,9 @@ def _lesson_of(cells: list[dict], file_name: str) -> Lesson:
     best = max(lessons().values(), key=shared)
     if shared(best):
         return best
-    if (lesson := lessons().get(file_name[:2])) is not None:
-        return lesson
+    for lesson in lessons().values():
+        if lesson.stem in file_name:
+            return lesson
     legal = ", ".join(lessons())
     raise Unreadable(f"no cell of it belongs to a lesson with exercises; legal: {legal}")
 

@@ -1,0 +1,64 @@
+"""`course grade`: from a folder of uploads to grades and feedback, by what the others provide."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from course_utils.grading import box, collect, report, run
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to grade.
+
+    Attributes:
+        workers: submissions at a time on this machine.
+        scheduler: address of a dask scheduler, or "" for this machine.
+        seed: of the hidden inputs; None draws one, or takes the one of an earlier run.
+        roster: a CSV that maps files to students, or None.
+        sandbox: False runs the code unprotected.
+    """
+
+    workers: int = 2
+    scheduler: str = ""
+    seed: int | None = None
+    roster: Path | None = None
+    sandbox: bool = True
+
+
+def grade_class(submissions: Path, out: Path, plan: Plan) -> str:
+    """Grade everything below `submissions` and write all reports to `out`; returns what to print.
+
+    Raises:
+        ValueError: no submissions, no sandbox, no scheduler, or another seed was used in `out`.
+    """
+    if plan.sandbox and (why := box.available()) is not None:
+        raise ValueError(why)
+    kept = out / "notebooks"
+    kept.mkdir(parents=True, exist_ok=True)
+    uploads, ignored = collect.collect(submissions, kept, plan.roster)
+    uploads, older = collect.latest(uploads, run.lesson_of)
+    if not uploads:
+        raise ValueError(f"no notebook in {submissions}; {len(ignored)} files were left out")
+    journal = run.Journal(out / "journal.jsonl", plan.seed)
+    given = {"seed": journal.seed, "sandbox": plan.sandbox}
+    runner = partial(run.in_threads, workers=plan.workers, **given)
+    if plan.scheduler:
+        runner = partial(run.on_cluster, address=plan.scheduler, **given)
+    results, changes = [], []
+    coming = run.grade_all(uploads, journal, runner)
+    for result, changed in tqdm(coming, total=len(uploads), unit="submission"):
+        results.append(result)
+        changes += changed
+    written = report.write_all(out, results, ignored + older)
+    return "\n".join([*_told(results, ignored + older, journal.seed), *changes, str(written[0])])
+
+
+def _told(results: list[run.Result], ignored: list[collect.Ignored], seed: int) -> list[str]:
+    counts = Counter(row.status for result in results for row in result.rows)
+    verdicts = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    lines = [f"{len(results)} submissions: {verdicts}; hidden inputs by seed {seed}"]
+    return lines + [f"left out: {item.source}: {item.reason}" for item in ignored[:20]]

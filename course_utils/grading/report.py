@@ -1,0 +1,189 @@
+"""What a run leaves behind: tables to import, a page for each student, a summary of the class.
+
+Everything is written whole or not at all. A page shows what failed, the inputs that show it and the
+hint that the notebook would have given; it never shows a reference.
+"""
+
+import csv
+import hashlib
+import html
+import io
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from course_utils import exercises
+from course_utils.grading.base import Row
+from course_utils.grading.collect import Ignored
+from course_utils.grading.run import Result
+
+COLUMNS = ("student", "number", "exercise", "points", "max", "status", "flags", "checks", "seed")
+COLUMNS += ("reason", "source")
+COLOURS = {"PASS": "#00785A", "NOT YET": "#A84000"}
+STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:52em;margin:2em auto;padding:0 1em}
+table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #ccc}
+section{border-left:6px solid #6b6b6b;padding:.1em 1em;margin:1.5em 0}
+pre{background:#f4f4f4;padding:.6em;white-space:pre-wrap;overflow-wrap:anywhere}"""
+
+
+def write_all(out: Path, results: list[Result], ignored: Iterable[Ignored] = ()) -> list[Path]:
+    """Write every table and page below `out`; returns their paths, the table of grades first.
+
+    grades.csv, grades.json, canvas.csv, moodle.csv, summary.txt, files.csv and feedback/*.html.
+    """
+    results = sorted(results, key=lambda result: (result.lesson, result.student, result.number))
+    written = [
+        _write(out / "grades.csv", _csv(COLUMNS, _grades(results))),
+        _write(out / "grades.json", _json(results)),
+        _write(out / "canvas.csv", _canvas(results)),
+        _write(out / "moodle.csv", _moodle(results)),
+        _write(out / "files.csv", _files(results, ignored)),
+        _write(out / "summary.txt", summary(results)),
+    ]
+    (out / "feedback").mkdir(exist_ok=True)
+    return written + [_write(out / "feedback" / page_name(r), feedback(r)) for r in results]
+
+
+def feedback(result: Result) -> str:
+    """The page of one student for one lesson, as HTML that needs nothing else."""
+    title = f"Lesson {result.lesson} · {result.student}" if result.lesson else result.student
+    total = sum(row.points for row in result.rows), sum(row.max for row in result.rows)
+    parts = [f"<h1>{_h(title)}</h1>", f"<p><strong>{total[0]} of {total[1]} points</strong></p>"]
+    parts += [_section(row) for row in result.rows]
+    parts.append(
+        f"<p>File {_h(result.source)} · hidden inputs drawn with seed {result.seed}. "
+        "The same check runs in your notebook, on other inputs.</p>"
+    )
+    head = f'<meta charset="utf-8"><title>{_h(title)}</title><style>{STYLE}</style>'
+    body = "\n".join(parts)
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+
+
+def summary(results: list[Result]) -> str:
+    """The class in text: a histogram of points for each exercise and its most frequent mistake."""
+    rows = [row for result in results for row in result.rows]
+    by_exercise: dict[str, list[Row]] = {}
+    for row in rows:
+        by_exercise.setdefault(row.exercise, []).append(row)
+    unreadable = len(by_exercise.pop("", []))
+    lines = [f"{len(results)} submissions; {unreadable} could not be read"]
+    for name, found in sorted(by_exercise.items()):
+        lines += ["", f"{name}  {exercises.find(name).title}", *_histogram(found)]
+        mistakes = Counter(row.failure.claim for row in found if row.failure)
+        hints = {row.failure.claim: row.failure.hint for row in found if row.failure}
+        for claim, count in mistakes.most_common(1):
+            lines.append(f"  most frequent mistake ({count}): {claim}; hint: {hints[claim]}")
+    return "\n".join(lines) + "\n"
+
+
+def page_name(result: Result) -> str:
+    """A file name that is safe anywhere and different for different students."""
+    readable = re.sub(r"[^\w-]+", "-", result.student).strip("-")[:60] or "student"
+    mark = hashlib.sha256("\0".join((*result.key, result.digest)).encode()).hexdigest()[:8]
+    return f"{readable}-{result.lesson or 'unreadable'}-{mark}.html"
+
+
+def _section(row: Row) -> str:
+    colour = COLOURS.get(row.status, "#6b6b6b")
+    name = f"{row.exercise} · {exercises.find(row.exercise).title}" if row.exercise else "The file"
+    text = [f"<h2>{_h(name)}</h2>", f"<p>{_h(row.status)}: {row.points} of {row.max} points</p>"]
+    if row.reason:
+        text.append(f"<p>{_h(row.reason)}</p>")
+    if row.failure:
+        shown = "\n".join([row.failure.evidence, *(f"  {line}" for line in row.failure.lines)])
+        text += [f"<p>Should hold: {_h(row.failure.claim)}</p>", f"<pre>{_h(shown)}</pre>"]
+        text.append(f"<p>Hint: {_h(row.failure.hint)}</p>")
+    if "duplicate" in row.flags:
+        text.append("<p>There were several answers; the first counted.</p>")
+    return f'<section style="border-color:{colour}">\n' + "\n".join(text) + "\n</section>"
+
+
+def _histogram(rows: list[Row]) -> list[str]:
+    counts = Counter(row.points for row in rows)
+    return [
+        f"  {points:>2} points {counts[points]:>4} {'#' * round(40 * counts[points] / len(rows))}"
+        for points in range(max(row.max for row in rows) + 1)
+    ]
+
+
+def _grades(results: list[Result]) -> Iterable[tuple]:
+    for result in results:
+        for row in result.rows:
+            flags = " ".join(row.flags)
+            found = (row.points, row.max, row.status, flags, row.checks, result.seed, row.reason)
+            yield (row.student, result.number, row.exercise, *found, result.source)
+
+
+def _totals(results: list[Result]) -> dict[tuple[str, str], dict[str, tuple[int, int]]]:
+    """(student, number) -> lesson -> (points, of)."""
+    found: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
+    for result in results:
+        points = sum(row.points for row in result.rows), sum(row.max for row in result.rows)
+        found.setdefault((result.student, result.number), {})[result.lesson] = points
+    return found
+
+
+def _possible(lesson: str) -> int:
+    return sum(exercise.points for exercise in exercises.of_lesson(lesson))
+
+
+def _canvas(results: list[Result]) -> str:
+    """Canvas's gradebook import: one column a lesson, a row of points possible."""
+    lessons = sorted({result.lesson for result in results if result.lesson})
+    columns = ("Student", "ID", "SIS Login ID", "Section", *(f"Lesson {name}" for name in lessons))
+    rows = [("    Points Possible", "", "", "", *map(_possible, lessons))]
+    for (student, number), marks in _totals(results).items():
+        rows.append((student, number, "", "", *(marks.get(name, ("",))[0] for name in lessons)))
+    return _csv(columns, rows)
+
+
+def _moodle(results: list[Result]) -> str:
+    """Moodle's offline grading worksheet, a row for each student and lesson."""
+    columns = ("Identifier", "Full name", "Grade", "Maximum Grade", "Feedback comments")
+    rows = []
+    for result in results:
+        points = sum(row.points for row in result.rows)
+        told = "; ".join(f"{row.exercise} {row.status}" for row in result.rows)
+        identifier = f"Participant {result.number}" if result.number else ""
+        possible = _possible(result.lesson) if result.lesson else 0
+        rows.append((identifier, result.student, points, possible, told))
+    return _csv(columns, rows)
+
+
+def _files(results: list[Result], ignored: Iterable[Ignored]) -> str:
+    """Which file counted for whom, and which did not and why."""
+    rows = [(result.source, result.student, result.lesson, "graded") for result in results]
+    rows += [(item.source, "", "", item.reason) for item in ignored]
+    return _csv(("file", "student", "lesson", "what became of it"), rows)
+
+
+def _json(results: list[Result]) -> str:
+    return json.dumps([json.loads(result.line()) for result in results], indent=1) + "\n"
+
+
+def _csv(columns: Iterable[str], rows: Iterable[tuple]) -> str:
+    """A table; a text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_harmless(cell) for cell in row])
+    return stream.getvalue()
+
+
+def _harmless(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t\r" and cell else cell
+
+
+def _write(target: Path, text: str) -> Path:
+    partial = target.with_name(f"{target.name}.partial")
+    partial.write_text(text, "utf-8", errors="surrogateescape")
+    os.replace(partial, target)
+    return target
+
+
+def _h(text: str) -> str:
+    return html.escape(text, quote=True)
