@@ -54,6 +54,7 @@ WATCH = (  # a buffer of G counts the steps of D at which G has a gradient
     "lambda *_: [inputs[0].seen.add_(float(any(p.grad is not None and bool(p.grad.any()) "
     "for p in inputs[0].parameters())))] and None))[0]"
 )
+TOLERANCE = 2e-5  # the networks are float32; a step is some 0.1 long
 OLD = "[setattr(p, 'grad', 3 * torch.ones_like(p)) for p in net.parameters()]"  # of a step before
 
 
@@ -89,35 +90,38 @@ def _moves(inputs: Callable[[Draw], tuple], players: str, where: str = "") -> Ca
     def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
         given = inputs(draw)
         seen, right = observe(answer, *given), observe_here(gan_step, *given)
-        start = observe_here(lambda *_: None, *given)
         for player, name in enumerate("GD"):
-            begin = _parameters(start, player)
-            moved, expected = (_parameters(s, player) - begin for s in (seen, right))
-            if name in players and (wrong := _apart(moved, expected, name)):
-                return f"{wrong} {where}".rstrip()
+            if name in players and (wrong := _apart(seen, right, player, given)):
+                return f"{name} {wrong} {where}".rstrip()
         return None
 
     return test
 
 
-def _apart(moved: Tensor, expected: Tensor, name: str) -> str | None:
-    """None if both moves are equal up to the rounding of float32, else how they differ."""
-    length = float(expected.norm())
-    if not differs(moved, expected, tolerance=1e-4 * length + 1e-6):
+def _apart(seen: Observed, right: Observed, player: int, given: tuple) -> str | None:
+    """None if the player ends where it should, up to float32's rounding, else how it moved."""
+    ends = _parameters(seen, player), _parameters(right, player)
+    if float((ends[0] - ends[1]).abs().max()) < TOLERANCE:
         return None
+    start = _parameters(observe_here(lambda *_: None, *given), player)
+    moved, expected = (end - start for end in ends)
     if not moved.any():
-        return f"{name} does not move"
-    ratio = float(moved @ expected) / max(length**2, 1e-12)
+        return "does not move"
+    length, ratio = float(expected.norm()), float(moved @ expected / (expected @ expected))
     if float((moved - ratio * expected).norm()) < 1e-3 * float(moved.norm()):
-        return f"{name} moves {ratio:.4g} times as far as it should"
-    return f"{name} moves in another direction (cosine {ratio * length / moved.norm():.3f})"
+        return f"moves {ratio:.4g} times as far as it should"
+    return f"moves in another direction (cosine {ratio * length / float(moved.norm()):.3f})"
 
 
 def _steps(answer: Answer, observe: Observe, draw: Draw) -> str | None:
     for k in (1, 3):
-        _, _, of_G, of_D = observe(answer, *_game(draw), *_batches(draw, k)).calls[:4]
+        given = *_game(draw), *_batches(draw, k)
+        seen, start = observe(answer, *given), observe_here(lambda *_: None, *given)
+        _, _, of_G, of_D = seen.calls[:4]
         if (of_D, of_G) != (k, 1):
             return f"you: opt_D.step() {of_D} times, opt_G.step() {of_G} times, right: {k} and 1"
+        if torch.equal(_parameters(seen, 1), _parameters(start, 1)):
+            return "opt_D.step() was called, and D is where it was"
     return None
 
 
@@ -131,7 +135,8 @@ STEP = (
     Property(
         "D steps k times, G once",
         "Count the optimisers' steps: opt_D.step() once for each of the k = len(x) batches, then "
-        "opt_G.step() once. A loss alone moves nothing, and opt_D must not step for G's loss.",
+        "opt_G.step() once. A loss alone moves nothing, nor does a step just after zero_grad(); "
+        "opt_D must not step for G's loss.",
         _steps,
     ),
     Property(
