@@ -32,7 +32,7 @@ LAYERS = (
 CHAIN = ("base", "wire", "seccomp", "box", "inside", "notebook", "grade", "collect", "run")
 CHAIN += ("report", "classroom", "release", "submit", "update")
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}
-MODULE_LINES, FUNCTION_LINES, PACKAGE_LINES = 300, 50, 4000
+MODULE_LINES, FUNCTION_LINES, PACKAGE_LINES, GRADING_LINES = 300, 50, 4000, 2000
 PLACES = re.compile(
     r"\.\./shared|(?<![\w.])shared/(data|notes|curriculum|bench|tools|HOUSE|STYLE)"
     r"|(?<![\w./-])/work\b|/opt/(pypi|wheels)|/tmp/brief"
@@ -100,11 +100,11 @@ def code_lines(source: str) -> int:
 
 
 def budget_violations(modules: dict[str, str]) -> list[str]:
-    """Modules and functions over their number of lines, the package over its lines of code."""
-    wrong, total = [], 0
+    """Modules and functions over their number of lines, package and grading over theirs of code."""
+    wrong, totals = [], {"the package": 0, "grading": 0, "": 0}
     for path, source in modules.items():
         lines = len(source.splitlines())
-        total += 0 if path.startswith(("exercises/", "plots/")) else code_lines(source)
+        totals[_budget_of(path)] += code_lines(source)
         if lines > MODULE_LINES:
             wrong.append(f"{path} has {lines} lines; at most {MODULE_LINES}")
         for node in ast.walk(ast.parse(source)):
@@ -112,9 +112,17 @@ def budget_violations(modules: dict[str, str]) -> list[str]:
                 length = node.end_lineno - node.lineno + 1
                 if length > FUNCTION_LINES:
                     wrong.append(f"{path}: {node.name} has {length}; at most {FUNCTION_LINES}")
-    if total > PACKAGE_LINES:
-        wrong.append(f"the package has {total} lines of code; at most {PACKAGE_LINES}")
-    return wrong
+    limits = {"the package": PACKAGE_LINES, "grading": GRADING_LINES}
+    over = {name: limit for name, limit in limits.items() if totals[name] > limit}
+    told = [f"{name} has {totals[name]} lines of code; at most {over[name]}" for name in over]
+    return wrong + told
+
+
+def _budget_of(path: str) -> str:
+    """What a module's code counts for; exercises and plots count for nothing."""
+    if path.startswith(("exercises/", "plots/")):
+        return ""
+    return "grading" if path.startswith("grading/") else "the package"
 
 
 def source_violations(modules: dict[str, str]) -> list[str]:
@@ -224,6 +232,9 @@ def test_planted_lengths_are_found():
     assert budget_violations({**full, "n.py": "x = 1\n" * 100}) == []
     assert len(budget_violations({**full, "n.py": "x = 1\n" * 101})) == 1
     assert budget_violations({**full, "plots/n.py": "x = 1\n" * 101}) == []
+    assert budget_violations({**full, "grading/n.py": "x = 1\n" * 101}) == []
+    boxes = {f"grading/m{i}.py": "x = 1\n" * 290 for i in range(7)}
+    assert budget_violations(boxes) == ["grading has 2030 lines of code; at most 2000"]
     assert code_lines('"""Doc\nstring."""\n\n# why\nx = """1\n2"""\n') == 2
 
 
