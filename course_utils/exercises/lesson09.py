@@ -165,8 +165,7 @@ def _junk(draw: Draw, n: int = 40) -> Tensor:
 
 def _crowd(draw: Draw) -> tuple:
     centers = _ring(draw)
-    chosen = torch.randperm(8, generator=draw.generator)[: draw.integer(2, 5)]
-    return _near(draw, centers[chosen], 30), centers, 0.3
+    return _near(draw, centers[draw.integer(0, 7), None], 30), centers, 0.3
 
 
 def _one_each(draw: Draw) -> tuple:
@@ -198,8 +197,7 @@ MODES = (
     ),
     Property(
         "a crowd at one centre covers one mode",
-        "Count centres, not samples: thirty samples at one centre cover one mode, and a centre "
-        "without any is not covered.",
+        "Count centres, not samples: thirty samples at one centre cover one mode.",
         equals(covered_modes, _crowd, "modes"),
     ),
     Property(
