@@ -1,6 +1,7 @@
-"""Exercises of lesson 12 beside the bound: two latent layers, the kernel, the weights of the loss.
+"""Exercises of lesson 12, towards the DDPM objective: two latent layers, the forward kernel.
 
-The posterior, the Gaussian KL and the bound (12-e3 to 12-e5) are in lesson12_bound.py.
+The posterior and the bound (12-e3, 12-e5) are in lesson12_bound.py, the Gaussian KL and the weights
+of the loss (12-e4, 12-e6) in lesson12_loss.py.
 """
 
 import math
@@ -50,16 +51,6 @@ def q_sample(x0: Tensor, alpha_bar: Tensor, eps: Tensor) -> Tensor:
     """
     alpha_bar = alpha_bar.reshape(-1, *[1] * (x0.ndim - 1))  # (B, 1, ..., 1)
     return alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * eps
-
-
-def loss_weight(beta: Tensor, sigma2: Tensor) -> Tensor:
-    """The weight lambda_t in L_{t-1} = E[lambda_t |eps - eps_theta|^2] + c_t, for t = 1..T: (T,).
-
-    beta and sigma2 are (T + 1,), index = t, with beta[0] = 0: the noise of step t, and the
-    variance sigma_t^2 > 0 of the reverse step p(x_{t-1}|x_t). Entry 0 is no step.
-    """
-    alpha_bar = (1 - beta).cumprod(0)
-    return (beta**2 / (2 * sigma2 * (1 - beta) * (1 - alpha_bar)))[1:]
 
 
 def _chain(draw: Draw, **fixed: float) -> tuple[float, dict[str, float]]:
@@ -185,66 +176,7 @@ KERNEL = (
 )
 
 
-def _steps(draw: Draw, low: float, high: float) -> tuple[Tensor, Tensor]:
-    """Six steps of beta in [low, high), sigma2 of that size; entry 0 is 0."""
-    beta = draw.uniform(low, high, 7)
-    beta[0] = 0
-    return beta, beta * draw.uniform(0.5, 1.5, 7)
-
-
-def _finite_at_every_step(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-    value = observe(answer, *_steps(draw, 0.1, 0.6)).value
-    return differs(value, torch.zeros(6), "lambda", tolerance=math.inf)
-
-
-def _halves(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-    beta, sigma2 = _steps(draw, 0.1, 0.6)
-    first = observe(answer, beta, sigma2).value
-    if wrong := differs(first, torch.zeros(6), "lambda", tolerance=math.inf):
-        return wrong
-    half = torch.as_tensor(first).double() / 2
-    return differs(observe(answer, beta, 2 * sigma2).value, half, "lambda at twice sigma2")
-
-
-def _right_up_to_alpha(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-    given = _steps(draw, 2e-4, 1e-3)
-    value, right = observe(answer, *given).value, loss_weight(*given)
-    if wrong := differs(value, right, "lambda", tolerance=math.inf):
-        return wrong
-    shown = differs(value, right, "lambda", 0.0, "for small beta")
-    return shown if differs(torch.as_tensor(value) / right, torch.ones(6), "", 0.01) else None
-
-
-WEIGHT = (
-    Property(
-        "is finite for each of the T steps",
-        "1 - alpha_bar[0] = 0: entry 0 is no step, and 0/0 is NaN. Which index has the alpha_bar "
-        "that x_t was made with, and which entries are asked?",
-        _finite_at_every_step,
-    ),
-    Property(
-        "twice the variance halves the weight",
-        "sigma2 is already a variance, so look at the units: beta^2/beta. With a standard "
-        "deviation in its place, or its square, twice sigma2 does not halve the weight.",
-        _halves,
-    ),
-    Property(
-        "is right for small beta, where alpha_t is near 1",
-        "In mu the noise eps has a factor, beta_t over a root. Its square, times the 1/(2 sigma2) "
-        "of the KL, is the weight: was all of the factor squared, is the 1/2 there, and does each "
-        "step have its own alpha_bar?",
-        _right_up_to_alpha,
-    ),
-    Property(
-        "is right for large beta",
-        "Right for small beta only: it differs by alpha_t, compare with D30. Which factor stands "
-        "in front of the bracket in mu, and what does the square make of it?",
-        equals(loss_weight, lambda d: _steps(d, 0.2, 0.6), "lambda"),
-    ),
-)
-
 EXERCISES = (
     Exercise("12-e1", "Two latent layers", 30, 3, HIERARCHY, hvae_terms),
     Exercise("12-e2", "Any step in one go", 10, 1, KERNEL, q_sample),
-    Exercise("12-e6", "What the loss weighs", 15, 2, WEIGHT, loss_weight),
 )
