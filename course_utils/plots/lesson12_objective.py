@@ -1,7 +1,9 @@
 """Figures of lesson 12, second half: the posterior, the cost of a step, targets, weights."""
 
 import numpy as np
+import torch
 
+from course_utils import diffusion
 from course_utils.plots.base import (
     BOUND,
     DATA,
@@ -18,20 +20,20 @@ from course_utils.plots.base import (
 
 __all__ = ["show"]
 
-TEN_STEPS = np.concatenate([[0.0], np.linspace(0.05, 0.6, 10)])  # beta[t], t = 0..10
+TEN_STEPS = diffusion.NoiseSchedule.linear(10, 0.05, 0.6)
 
 
 def _normal(x: np.ndarray, mean: float, var: float) -> np.ndarray:
     return np.exp(-0.5 * (x - mean) ** 2 / var) / np.sqrt(2 * np.pi * var)
 
 
-def _posterior(xt: float, x0: np.ndarray, t: int, beta: np.ndarray) -> tuple[np.ndarray, float]:
+def _posterior(
+    schedule: diffusion.NoiseSchedule, xt: np.ndarray, x0: np.ndarray, t: int
+) -> tuple[np.ndarray, float]:
     """Mean and variance of q(x_{t-1} | x_t, x_0)."""
-    alpha_bar = np.cumprod(1 - beta)
-    rest = 1 - alpha_bar[t]
-    weight_t = np.sqrt(1 - beta[t]) * (1 - alpha_bar[t - 1]) / rest
-    weight_0 = np.sqrt(alpha_bar[t - 1]) * beta[t] / rest
-    return weight_t * xt + weight_0 * x0, float((1 - alpha_bar[t - 1]) / rest * beta[t])
+    x0, xt = torch.from_numpy(x0), torch.from_numpy(xt)
+    mean, var = diffusion.q_posterior(schedule, x0, xt, t)
+    return mean.numpy(), var.item()
 
 
 def between(x0: float = 1.3, x2: float = -0.4, curve: tuple[float, float] | None = None) -> Picture:
@@ -73,29 +75,28 @@ def between(x0: float = 1.3, x2: float = -0.4, curve: tuple[float, float] | None
 
 def posterior(xt: float = -0.4, x0: float = 1.3, t: int = 6) -> Picture:
     """Both factors of q(x_{t-1} | x_t, x_0) and their product, ten steps of beta .05 to .6."""
-    beta = TEN_STEPS
-    before, step = np.cumprod(1 - beta)[t - 1], 1 - beta[t]
-    mean, var = _posterior(xt, x0, t, beta)
+    beta, before = TEN_STEPS.beta[t].item(), TEN_STEPS.alpha_bar[t - 1].item()
+    (mean,), var = _posterior(TEN_STEPS, np.array([float(xt)]), np.array([float(x0)]), t)
     centre = np.sqrt(before) * x0
     x = np.linspace(-4, 4, 1201)
     fig, ((ax,),) = subplots(width=9, height=4.4)
-    forward = xt / np.sqrt(step)
-    ax.plot(x, _normal(x, forward, beta[t] / step), color=PINK, label="from $x_t$, one step back")
+    forward, spread = xt / np.sqrt(1 - beta), beta / (1 - beta)
+    ax.plot(x, _normal(x, forward, spread), color=PINK, label="from $x_t$, one step back")
     if t > 1:
         ax.plot(x, _normal(x, centre, 1 - before), color=DATA, label="from $x_0$, t - 1 steps on")
         ax.plot(x, _normal(x, mean, var), color=EXACT, lw=3, label="posterior, their product")
-        ax.set_ylim(0, 1.15 * max(_normal(np.zeros(1), 0, var)[0], 1))
+        ax.set_ylim(0, 1.25 * max(_normal(np.zeros(1), 0, var)[0], 0.8))
     else:
-        ax.axvline(x0, color=EXACT, lw=3, label="posterior: the point $x_0$")
-        ax.set_ylim(0, 2)
+        ax.plot([x0, x0], [0, 1.9], color=EXACT, lw=3, label="posterior: the point $x_0$")
+        ax.set_ylim(0, 2.3)
     ax.plot(x0, 0, "o", color=DATA, ms=11, clip_on=False, zorder=5)
     ax.plot(xt, 0, "s", color=PINK, ms=11, clip_on=False, zorder=5)
     ax.set(xlim=(-4, 4), xlabel="$x_{t-1}$", ylabel="density")
     ax.set_title(f"t = {t}: mean {mean:.3f}, sd {np.sqrt(var):.3f}")
-    ax.legend(loc="upper left", fontsize=12)
+    ax.legend(loc="upper center", ncols=3, fontsize=12, columnspacing=1.2)
     alt = (
         f"Step t = {t} of ten, x_t = {xt:g} (square), x_0 = {x0:g} (dot). One bell says where x_t "
-        f"came from, at {forward:.3f} with sd {np.sqrt(beta[t] / step):.3f}; another where x_0 got "
+        f"came from, at {forward:.3f} with sd {np.sqrt(spread):.3f}; another where x_0 got "
         f"to, at {centre:.3f} with sd {np.sqrt(1 - before):.3f}; the posterior has mean "
         f"{mean:.3f} and sd {np.sqrt(var):.3f}."
     )
@@ -132,10 +133,10 @@ def step_cost(shift: float = 0.8, ratio: float = 2.0) -> Picture:
 def targets(t: int = 4) -> Picture:
     """Posterior means over x_t for two clusters of data, their local mean, the best line."""
     rng = np.random.default_rng(4)
-    alpha_bar = np.cumprod(1 - TEN_STEPS)
+    alpha_bar = TEN_STEPS.alpha_bar.numpy()
     x0 = rng.choice([-1.0, 1.0], 20_000) + 0.2 * rng.standard_normal(20_000)
     xt = np.sqrt(alpha_bar[t]) * x0 + np.sqrt(1 - alpha_bar[t]) * rng.standard_normal(20_000)
-    mean, _ = _posterior(xt, x0, t, TEN_STEPS)
+    mean, _ = _posterior(TEN_STEPS, xt, x0, t)
     edges = np.linspace(-2.4, 2.4, 25)
     index = np.digitize(xt, edges)
     middle = [xt[index == i].mean() for i in range(1, len(edges))]
@@ -165,12 +166,12 @@ def three_targets(times: tuple[int, ...] = (50, 300, 800), index: int = 3) -> Pi
 
     x0 = 2 * np.asarray(digits().train[index, 0], dtype=float) - 1
     eps = np.random.default_rng(1).standard_normal((8, 8))
-    beta = np.concatenate([[0.0], np.linspace(1e-4, 0.02, 1000)])
-    alpha_bar = np.cumprod(1 - beta)
+    schedule = diffusion.NoiseSchedule.linear(1000)
+    alpha_bar = schedule.alpha_bar.numpy()
     fig, axes = subplots(len(times), 4, width=8, height=6)
     for row, t in zip(axes, times, strict=True):
         xt = np.sqrt(alpha_bar[t]) * x0 + np.sqrt(1 - alpha_bar[t]) * eps
-        mean, _ = _posterior(xt, x0, t, beta)
+        mean, _ = _posterior(schedule, xt, x0, t)
         for ax, image in zip(row, (xt, x0, mean, eps), strict=True):
             tiles(ax, np.clip((image[None, None] + 2.5) / 5, 0, 1), 1)
         row[0].text(-0.12, 0.5, f"t = {t}", transform=row[0].transAxes, rotation=90, va="center")
@@ -185,14 +186,6 @@ def three_targets(times: tuple[int, ...] = (50, 300, 800), index: int = 3) -> Pi
     return Picture(fig, alt)
 
 
-def _schedule(name: str, steps: int) -> np.ndarray:
-    """Beta[t], t = 0..steps; linear from 1e-4 to .02, or from the squared cosine."""
-    if name == "linear":
-        return np.concatenate([[0.0], np.linspace(1e-4, 0.02, steps)])
-    f = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * np.pi / 2) ** 2
-    return np.concatenate([[0.0], np.minimum(1 - f[1:] / f[:-1], 0.999)])
-
-
 def weights(
     schedule: str = "linear", variance: str = "beta", T: int = 1000, given: object = None
 ) -> Picture:
@@ -200,27 +193,24 @@ def weights(
 
     `given` replaces the curve by weights for t = 1..T that were computed elsewhere.
     """
-    beta = _schedule(schedule, T)
-    alpha_bar = np.cumprod(1 - beta)
+    tables = getattr(diffusion.NoiseSchedule, schedule)(T)
     first = 1 if variance == "beta" else 2  # beta_tilde_1 = 0 has no finite weight
     t = np.arange(first, T + 1)
-    tilde = (1 - alpha_bar[t - 1]) / (1 - alpha_bar[t]) * beta[t]
-    var = beta[t] if variance == "beta" else tilde
-    lam = beta[t] ** 2 / (2 * var * (1 - beta[t]) * (1 - alpha_bar[t]))
+    lam = diffusion.loss_weight(tables, getattr(tables, variance)).numpy()[first:]
     lam = lam if given is None else np.asarray(given, dtype=float)
     tenth = np.minimum((t - 1) * 10 // T, 9)
     share = np.array([lam[tenth == i].sum() for i in range(10)]) / lam.sum()
     fig, ((left, right),) = subplots(1, 2, width=10, height=4.2)
     left.axhline(1, color=MODEL, ls="--", label="1, in $L_{simple}$")
     left.plot(t, lam, color=BOUND, label="$λ_t$, in the bound")
-    left.set(yscale="log", xscale="log", xlabel="step t", ylabel="weight", ylim=(1e-3, 1e2))
+    left.set(yscale="log", xscale="log", xlabel="step t", ylabel="weight", ylim=(1e-3, 1e3))
     left.set_title(f"t = {first}: {lam[0]:.3g}, t = {T}: {lam[-1]:.3g}")
-    left.legend(loc="upper right", fontsize=12)
-    right.bar(np.arange(10), share, color=BOUND, label="$λ_t$")
+    left.legend(loc="upper left", fontsize=12)
+    right.bar(np.arange(1, 11), share, color=BOUND, label="$λ_t$")
     right.axhline(0.1, color=MODEL, ls="--", label="weight 1")
-    right.set(xlabel="tenth of the chain (0: least noise)", ylabel="share of all weight")
-    right.set(xticks=np.arange(10), ylim=(0, 1), title=f"first tenth: {share[0]:.0%}")
-    right.legend(loc="upper right", fontsize=12)
+    right.set(xlabel="tenth of the chain (1: least noise)", ylabel="share of all weight")
+    right.set(xticks=np.arange(1, 11), ylim=(0, 1), title=f"first tenth: {share[0]:.0%}")
+    right.legend(loc="upper center", fontsize=12)
     alt = (
         f"Weights of a {schedule} schedule, T = {T}, reverse variance {variance}: lambda is "
         f"{lam[0]:.3g} at t = {first}, {lam.min():.3g} at its least and {lam[-1]:.3g} at t = {T}; "
