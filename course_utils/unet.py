@@ -153,11 +153,38 @@ class SelfAttention(nn.Module):
         self.out = _zero(nn.Conv2d(channels, channels, 1))
 
     def forward(self, h: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        """Features of the same shape."""
+        """The same shape."""
         qkv = self.qkv(self.norm(h)).flatten(2)  # (B, 3C, HW)
         q, k, v = qkv.unflatten(1, (3, self.heads, -1)).transpose(-1, -2).unbind(1)
         mixed = F.scaled_dot_product_attention(q, k, v)  # (B, heads, HW, C / heads)
         return h + self.out(mixed.transpose(-1, -2).reshape(h.shape))
+
+
+class DenseBlock(nn.Module):
+    """h -> h + W_2 silu(W_1 norm(h)), all features of an image at once: it knows every place.
+
+    What attention cannot tell apart, equal features at different places, has weights of its own
+    here. That pays where images are small and centred, as digits are, and their sides fixed.
+
+    Args:
+        shape: (C, H, W) of h.
+        hidden: rows of W_1.
+
+    Raises:
+        ValueError: hidden is below 1.
+    """
+
+    def __init__(self, shape: ImageShape, hidden: int) -> None:
+        super().__init__()
+        if hidden < 1:
+            raise ValueError(f"hidden = {hidden}; legal: a positive integer")
+        size = math.prod(shape)
+        self.norm = nn.LayerNorm(size)
+        self.inner, self.outer = nn.Linear(size, hidden), _zero(nn.Linear(hidden, size))
+
+    def forward(self, h: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Features of the same shape."""
+        return h + self.outer(F.silu(self.inner(self.norm(h.flatten(1))))).view(h.shape)
 
 
 class UNet(nn.Module):
@@ -172,6 +199,7 @@ class UNet(nn.Module):
         blocks: residual blocks at each scale, on the way down and again on the way up.
         adaptive: the time enters by adaptive group norm (True) or by addition (False).
         attention: self-attention at the smallest scale.
+        dense: hidden units of a `DenseBlock` after it, 0 for none.
         patch: 2 first turns 2x2 pixels into channels, which makes a step about four times faster.
         learned_variance: C more channels, such as the v of Improved DDPM, after the first C.
         time_features: a module t -> (B, d) with its d as `dim`; `Sinusoidal` by default.
@@ -186,43 +214,42 @@ class UNet(nn.Module):
     def __init__(
         self,
         image_shape: ImageShape,
-        width: int = 32,
+        width: int = 16,
         multipliers: Sequence[int] = (1, 2),
         blocks: int = 1,
         *,
         adaptive: bool = True,
         attention: bool = True,
+        dense: int = 128,
         patch: int = 1,
         learned_variance: bool = False,
         time_features: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        _check(image_shape, width, multipliers, blocks, patch)
+        _check(image_shape, multipliers, patch, width=width, blocks=blocks)
         self.image_shape, self.patch = tuple(image_shape), patch
         self.features = Sinusoidal(2 * width) if time_features is None else time_features
         e = 4 * width
         self.embed = nn.Sequential(nn.Linear(self.features.dim, e), nn.SiLU(), nn.Linear(e, e))
-        sizes = [width * m for m in multipliers]
-        squares = patch**2 * image_shape[0]
+        sizes, squares = [width * m for m in multipliers], patch**2 * image_shape[0]
+
+        def level(before: int, size: int, skip: int) -> nn.ModuleList:
+            given = [before + skip] + [size + skip] * (blocks - 1)
+            return nn.ModuleList(ResidualBlock(c, size, e, adaptive) for c in given)
+
         self.first = nn.Conv2d(squares, sizes[0], 3, padding=1)
-        self.down, self.up, skips = nn.ModuleList(), nn.ModuleList(), []
-        now = sizes[0]
-        for size in sizes:
-            scale = nn.ModuleList()
-            for _ in range(blocks):
-                scale.append(ResidualBlock(now, size, e, adaptive))
-                skips.append(now := size)
-            self.down.append(scale)
-        self.middle = SelfAttention(now) if attention else nn.Identity()
-        for size in reversed(sizes):
-            scale = nn.ModuleList()
-            for _ in range(blocks):
-                scale.append(ResidualBlock(now + skips.pop(), size, e, adaptive))
-                now = size
-            self.up.append(scale)
+        befores = (sizes[0], *sizes[:-1])
+        self.down = nn.ModuleList(level(b, s, 0) for b, s in zip(befores, sizes, strict=True))
+        factor, now = patch * 2 ** (len(sizes) - 1), sizes[-1]
+        smallest = (now, image_shape[1] // factor, image_shape[2] // factor)
+        parts = [SelfAttention(now)] if attention else []
+        self.middle = nn.Sequential(*parts, *([DenseBlock(smallest, dense)] if dense else []))
+        befores = (*sizes[1:], sizes[-1])
+        up = [level(b, s, s) for b, s in zip(befores, sizes, strict=True)]
+        self.up = nn.ModuleList(reversed(up))
         count = 2 if learned_variance else 1
-        last = _zero(nn.Conv2d(now, count * squares, 3, padding=1))
-        self.last = nn.Sequential(_norm(now), nn.SiLU(), last)
+        last = _zero(nn.Conv2d(sizes[0], count * squares, 3, padding=1))
+        self.last = nn.Sequential(_norm(sizes[0]), nn.SiLU(), last)
 
     def forward(
         self, x: Float[Tensor, "B C H W"], t: Shaped[Tensor, "B"]
@@ -258,18 +285,13 @@ def _zero(layer: nn.Module) -> nn.Module:
     return layer
 
 
-def _check(
-    image_shape: ImageShape, width: int, multipliers: Sequence[int], blocks: int, patch: int
-) -> None:
-    given = {"width": width, "blocks": blocks, "patch": patch, "scales": len(multipliers)}
-    for name, value in (*given.items(), *(("multiplier", m) for m in multipliers)):
+def _check(image_shape: ImageShape, multipliers: Sequence[int], patch: int, **more: int) -> None:
+    sizes = {"patch": patch, "scales": len(multipliers), **more}
+    for name, value in (*sizes.items(), *(("multiplier", m) for m in multipliers)):
         if value < 1:
             raise ValueError(f"{name} = {value}; legal: a positive integer")
     factor = patch * 2 ** (len(multipliers) - 1)
-    if (
-        len(image_shape) != 3
-        or image_shape[0] < 1
-        or any(side < 1 or side % factor for side in image_shape[1:])
-    ):
+    wrong = any(side < 1 or side % factor for side in image_shape[1:])
+    if len(image_shape) != 3 or image_shape[0] < 1 or wrong:
         legal = f"(C, H, W), C >= 1, sides that are multiples of {factor}"
         raise ValueError(f"image_shape {tuple(image_shape)}; legal: {legal}")
