@@ -67,19 +67,19 @@ def _ends(answer: Answer, observe: Observe, draw: Draw) -> str | None:
     z0, z1 = _ends_of(draw)
     for t, right in ((0.0, z0), (1.0, z1)):
         for name, part in zip(("line", "arc"), _pair(answer, observe, z0, z1, t), strict=True):
-            if wrong := differs(part, right, name, where=f"at t = {t:g}"):
+            if wrong := differs(part, right, name, 1e-6, f"at t = {t:g}"):
                 return wrong
     return None
 
 
 def _way(which: int, inputs: Callable[[Draw], tuple]) -> Callable:
-    """A property's test: the line (0) or the arc (1) is right."""
+    """A property's test: the line (0) or the arc (1) is right; 1e-6 allows clamps and the like."""
 
     def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
         z0, z1, t = inputs(draw)
         part = _pair(answer, observe, z0, z1, t)[which]
         name = ("line", "arc")[which]
-        return differs(part, lerp_slerp(z0, z1, t)[which], name, where=f"at t = {t:.3g}")
+        return differs(part, lerp_slerp(z0, z1, t)[which], name, 1e-6, f"at t = {t:.3g}")
 
     return test
 

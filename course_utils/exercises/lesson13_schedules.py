@@ -86,8 +86,8 @@ COSINE = (
     ),
     Property(
         "beta is 1 minus a ratio of neighbours",
-        "Use ratios: alpha_bar is a product, and alpha_t = 1 - beta_t leads from alpha_bar_{t-1} to "
-        "alpha_bar_t. A difference of alpha_bar is too small by the factor alpha_bar_{t-1}.",
+        "Use ratios: alpha_bar is a product, and its factor alpha_t = 1 - beta_t leads from t - 1 "
+        "to t. A difference of alpha_bar is too small by the factor alpha_bar_{t-1}.",
         _part(1, slice(1, -1)),
     ),
     Property(
@@ -110,8 +110,9 @@ def _ends(answer: Answer, observe: Observe, draw: Draw) -> str | None:
     for v, name in ((1.0, "log beta"), (0.0, "log beta_tilde")):
         given = torch.full((4, 4), v, dtype=torch.float64), *_variances(draw, rows=1)
         value = observe(answer, *given).value
-        if wrong := differs(value, learned_log_var(*given), "log_var", where=f"at v = {v:g}"):
-            return f"{wrong}, {name}"
+        where = f"at v = {v:g}: {name}"
+        if wrong := differs(value, learned_log_var(*given), "log_var", where=where):
+            return wrong
     return None
 
 
