@@ -120,7 +120,7 @@ def _starts(draw: Draw) -> tuple[Tensor, float]:
 
 
 def _begins_at_start(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-    for n, alternating in ((0, False), (3, True), (4, False), (5, True)):
+    for n, alternating in ((3, True), (4, False), (5, True), (0, False)):
         start, eta = _starts(draw)
         points = observe(answer, start, eta, n, alternating).value
         if wrong := differs(points, torch.zeros(n + 1, 2), "points", tolerance=math.inf):
