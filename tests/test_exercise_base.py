@@ -192,6 +192,16 @@ def test_numbers_of_python_keep_their_digits():
     assert "equal to 6 digits" in rounded and "dtype=x.dtype" in rounded.hint
 
 
+def test_the_entries_shown_are_among_those_that_differ():
+    right = torch.arange(10.0)
+    wrong = right.clone()
+    wrong[6] = -1
+    shown = "you: value = […, 4, 5, -1, 7, …], right: […, 4, 5, 6, 7, …]"
+    assert differs(wrong, right) == shown
+    assert differs(right[:0], right[:0]) is None
+    assert differs(-right, right).startswith("you: value = [-0, -1, -2, -3, …], right: [0,")
+
+
 def test_tolerance_is_relative_to_the_largest_entry():
     assert differs(torch.tensor([1e6 + 1e-4, 0.0]).double(), torch.tensor([1e6, 0.0])) is None
     assert differs(torch.tensor([1e-6]).double(), torch.tensor([0.0])) is not None

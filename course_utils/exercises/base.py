@@ -37,8 +37,7 @@ class Draw:
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """Uniform draws from [low, high) of this shape."""
-        unit = torch.rand(shape, generator=self.generator, dtype=torch.float64)
-        return low + (high - low) * unit
+        return low + (high - low) * torch.rand(shape, generator=self.generator, dtype=torch.double)
 
     def integer(self, low: int, high: int) -> int:
         """A whole number from low to high, both included."""
@@ -170,7 +169,6 @@ class _Stop(Exception):
     """The call raised, or changed an input: this ends the property."""
 
     def __init__(self, evidence: str, error: Raised | None = None) -> None:
-        super().__init__(evidence)
         self.evidence, self.error = evidence, error
 
 
@@ -246,9 +244,10 @@ def differs(
     got = _numbers(value).double()
     if not torch.isfinite(got).all():
         return f"{name} has NaN or infinite entries: {_few(got)}{at}"
-    largest = max(1.0, float(expected.abs().max())) if expected.numel() else 1.0
-    distance = float((got - expected).abs().max()) / largest if expected.numel() else 0.0
-    shown = f"you: {name} = {_few(got)}, right: {_few(expected)}{at}"
+    largest = max([1.0, *expected.abs().flatten().tolist()])
+    apart = torch.cat([(got - expected).abs().flatten(), torch.zeros(1)]) / largest
+    distance, first = float(apart.max()), int((apart > tolerance).float().argmax()) // 4 * 4
+    shown = f"you: {name} = {_few(got, first)}, right: {_few(expected, first)}{at}"
     if tolerance < distance < 1e-6:
         return Rounded(f"{shown}: equal to 6 digits, asked are 9")
     return shown if distance > tolerance else None
@@ -294,7 +293,8 @@ def _numbers(value: Plain) -> Tensor:
     return torch.as_tensor(np.float64(value) if isinstance(value, int | float) else value)
 
 
-def _few(values: Tensor) -> str:
-    """Up to four entries, readable."""
-    text = ", ".join(f"{entry:.6g}" for entry in values.flatten()[:4].tolist())
-    return f"[{text}{', …' if values.numel() > 4 else ''}]" if values.ndim else text
+def _few(values: Tensor, first: int = 0) -> str:
+    """Up to four entries from the first to show, readable."""
+    left = values.flatten()[first:].tolist()
+    text = ", ".join(f"{entry:.6g}" for entry in left[:4])
+    return f"[{'…, ' * (first > 0)}{text}{', …' * (len(left) > 4)}]" if values.ndim else text
