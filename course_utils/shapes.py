@@ -32,7 +32,9 @@ PLACES = (
     *("at the bottom left", "at the bottom", "at the bottom right"),
 )
 PLACE_EDGES = (0.33 + 0.34 / 3, 0.33 + 0.34 * 2 / 3)  # the thirds of the range of x and of y
+CLOSE = 1.4  # a close-up's scale: the largest triangle still lies inside the image
 BIG = 0.165  # the middle of the range of size
+FAINT = 0.1  # `read_factors` takes less coverage than this for background
 
 
 class Shapes(NamedTuple):
@@ -65,6 +67,28 @@ def shapes(n: int, size: int = 16, seed: int = 0) -> Shapes:
     factors = low + (high - low) * uniform
     factors[:, 0] = factors[:, 0].floor()
     return Shapes(draw_shape(factors, size), factors, caption_shape(factors))
+
+
+def close_ups(n: int, size: int = 16, seed: int = 0) -> Shapes:
+    """`shapes` from nearby: CLOSE times as large, a quarter as far from the middle.
+
+    Returns: as `shapes`, the factors as drawn; the captions are those of `caption_close_up`.
+    """
+    factors = shapes(n, 4, seed).factors
+    factors[:, 1:3] = 0.5 + (factors[:, 1:3] - 0.5) / 4
+    factors[:, 3] *= CLOSE
+    return Shapes(draw_shape(factors, size), factors, caption_close_up(factors))
+
+
+def caption_close_up(factors: Float[Tensor, "N 5"]) -> list[str]:
+    """Size, colour and shape of each close-up in three words, such as "small red disc".
+
+    Raises:
+        ValueError: as in `draw_shape`.
+    """
+    nearby = factors.clone()
+    nearby[:, 3] /= CLOSE
+    return [" ".join(caption.split()[1:4]) for caption in caption_shape(nearby)]
 
 
 def draw_shape(factors: Float[Tensor, "N 5"], size: int = 16) -> Float[Tensor, "N 3 S S"]:
@@ -119,6 +143,31 @@ def caption_shape(factors: Float[Tensor, "N 5"]) -> list[str]:
     ]
 
 
+def read_factors(
+    images: Float[Tensor, "N 3 S S"],
+) -> tuple[Float[Tensor, "N 5"], Float[Tensor, "N"]]:
+    """Factors of one shape on the background, by moments; the shape is the best of four drawings.
+
+    Returns: factors in the columns of FACTORS, and the mean squared error per pixel and channel
+        of `draw_shape(factors)`: how far the image is from any such drawing (at most 0.0003 for
+        a real one at size 16). A hue near 1 is given as negative, so that red stays one interval.
+    """
+    light = (images - BACKGROUND).mean(dim=(2, 3))  # (N, 3): coverage * (colour - background)
+    mass = light.amax(dim=1).clamp(min=1e-4) / (VALUE - BACKGROUND)  # the share that is covered
+    colour = light / mass[:, None] + BACKGROUND
+    cover = ((images.amax(dim=1) - BACKGROUND) / (VALUE - BACKGROUND)).clamp(0, 1)  # (N, S, S)
+    cover = torch.where(cover > FAINT, cover, 0.0) + 1e-6
+    pixel = (torch.arange(images.shape[-1]).to(images) + 0.5) / images.shape[-1]
+    total = cover.sum(dim=(1, 2))
+    x, y = ((cover.sum(dim=dim) @ pixel) / total for dim in (1, 2))
+    found = torch.stack([0 * x, x, y, (mass / math.pi).sqrt(), _hue(colour)], dim=1)
+    kinds = found.repeat(len(SHAPES), 1, 1)  # (4, N, 5)
+    kinds[..., 0] = torch.arange(len(SHAPES)).to(images)[:, None]
+    drawn = draw_shape(kinds.flatten(0, 1), images.shape[-1]).unflatten(0, kinds.shape[:2])
+    error, best = (drawn - images).square().mean(dim=(2, 3, 4)).min(dim=0)
+    return kinds[best, torch.arange(len(best))], error
+
+
 def _interval(values: Tensor, edges: tuple[float, ...]) -> Tensor:
     """Index of the interval that each value falls into; an edge belongs to the upper one."""
     return torch.bucketize(values, torch.tensor(edges, dtype=values.dtype), right=True)
@@ -171,3 +220,13 @@ def _hsv_to_rgb(hue: Float[Tensor, "N"]) -> Float[Tensor, "N 3"]:
     sector = torch.tensor([5.0, 3.0, 1.0]).to(hue)
     k = (sector + 6 * hue[:, None]) % 6  # (N, 3)
     return VALUE - VALUE * SATURATION * torch.minimum(k, 4 - k).clamp(0, 1)
+
+
+def _hue(colour: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
+    """Hue in (-0.1, 0.9], of any saturation and value: the inverse of `_hsv_to_rgb`."""
+    high, top = colour.max(dim=1)
+    spread = (high - colour.amin(dim=1)).clamp(min=1e-6)
+    rising = colour.roll(-1, dims=1) - colour.roll(-2, dims=1)  # g - b, b - r, r - g
+    rising = rising.gather(1, top[:, None]).squeeze(1)
+    hue = ((2 * top + rising / spread) / 6) % 1
+    return torch.where(hue > 0.9, hue - 1, hue)

@@ -8,7 +8,18 @@ import torch
 from matplotlib.path import Path as Polygon
 
 from course_utils import shapes as module
-from course_utils.shapes import FACTORS, RANGES, SHAPES, caption_shape, draw_shape, shapes
+from course_utils.shapes import (
+    CLOSE,
+    FACTORS,
+    RANGES,
+    SHAPES,
+    caption_close_up,
+    caption_shape,
+    close_ups,
+    draw_shape,
+    read_factors,
+    shapes,
+)
 
 
 def factors_like(**fixed: float) -> torch.Tensor:
@@ -159,3 +170,32 @@ def test_impossible_numbers_are_refused():
         shapes(0)
     with pytest.raises(ValueError, match="size=3 pixels"):
         shapes(5, size=3)
+
+
+@pytest.mark.parametrize("draw", [shapes, close_ups])
+def test_read_factors_measures_what_was_drawn(draw):
+    images, factors, _ = draw(2000, seed=4)
+    found, error = read_factors(images)
+    assert (found[:, 0] == factors[:, 0]).all() and error.max() < 5e-4
+    assert (
+        (found - factors)[:, 1:].abs().amax(dim=0) < torch.tensor([0.01, 0.02, 0.006, 1e-5])
+    ).all()
+
+
+def test_read_factors_keeps_red_in_one_piece_and_sees_what_is_no_drawing():
+    reds = torch.cat([factors_like(hue=hue) for hue in (-0.02, 0.0, 0.02)]).float()
+    found, error = read_factors(draw_shape(reds))
+    assert (found[:, 4] - reds[:, 4]).abs().max() < 1e-5
+    two = draw_shape(torch.cat([factors_like(x=0.3), factors_like(x=0.7)]).float()).mean(dim=0)
+    _, blend = read_factors(two[None])
+    assert blend.item() > 10 * error.max()
+
+
+def test_close_ups_are_larger_inside_the_image_and_said_in_three_words():
+    near, far = close_ups(500, seed=6), shapes(500, seed=6)
+    assert torch.equal(near.factors[:, 3], far.factors[:, 3] * CLOSE)
+    assert near.captions == [" ".join(caption.split()[1:4]) for caption in far.captions]
+    assert caption_close_up(near.factors) == near.captions
+    lit = near.images - module.BACKGROUND
+    frame = torch.cat([lit[..., [0, -1]].flatten(1), lit[:, :, [0, -1]].flatten(1)], dim=1)
+    assert (frame.sum(dim=1) < 0.02 * lit.flatten(1).sum(dim=1)).all()
