@@ -151,7 +151,7 @@ def _ring(draw: Draw, M: int = 8, radius: float = 2) -> Tensor:
 
 
 def _near(draw: Draw, centers: Tensor, n: int, tol: float = 0.3) -> Tensor:
-    """N samples per centre, all within 0.6 tol."""
+    """Samples, n for each centre, all within 0.6 tol."""
     step = draw.normal(n, *centers.shape)
     step = step / step.norm(dim=2, keepdim=True) * draw.uniform(0, 0.6, *step.shape[:2], 1) * tol
     return (centers + step).flatten(0, 1)

@@ -22,7 +22,7 @@ from course_utils.observing import Observed, Recipe, observe as observe_here
 def gan_step(
     G: nn.Module, D: nn.Module, opt_G: Optimizer, opt_D: Optimizer, x: Tensor, z: Tensor
 ) -> None:
-    """K updates of D, then one of G, in place; x (k, B, 2) real batches, z (k + 1, B, K) noise.
+    """Update D k times, then G once, in place; real x (k, B, 2), noise z (k + 1, B, K).
 
     Update i of D minimises mean [softplus(-D(x[i])) + softplus(D(G(z[i])))] and leaves the
     gradients of G alone; then G minimises mean softplus(-D(G(z[k]))). D returns logits (B,).
