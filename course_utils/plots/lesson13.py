@@ -38,10 +38,10 @@ def _grid() -> GaussianMixture:
 
 
 def _two_modes() -> GaussianMixture:
-    """0.4 N(-1.2, .06) + 0.6 N(0.8, .01): on a line, second moment about 1."""
+    """0.4 N(-1.2, .07) + 0.6 N(0.8, .02): on a line, mean 0, variance 1."""
     weights, means, variances = (
         torch.tensor(values, dtype=torch.float64)
-        for values in ([0.4, 0.6], [[-1.2], [0.8]], [0.06, 0.01])
+        for values in ([0.4, 0.6], [[-1.2], [0.8]], [0.07, 0.02])
     )
     return GaussianMixture(weights, means, variances)
 
@@ -103,7 +103,7 @@ def limit_by_time(loss: Tensor, floor: Tensor) -> Picture:
 def training(steps: list, floor: float) -> Picture:
     """Running mean of the loss over steps, beside the least loss that any network can reach."""
     loss = np.array([s.loss for s in steps])
-    width = max(1, min(50, len(loss) // 4))
+    width = max(1, min(100, len(loss) // 4))
     smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
     fig, ((ax,),) = subplots(width=9, height=3.4)
     ax.plot(np.arange(width, len(loss) + 1), smooth, color=MODEL, label=f"mean of {width} steps")
@@ -131,7 +131,7 @@ def stopped(states: list[diffusion.State] | None = None, t: int = 50) -> Picture
     law, schedule = _grid(), _toy()
     found = {state.t: state.x for state in states}[t]
     exact = law.diffused(schedule.alpha_bar[t]).sample(len(found), torch.Generator().manual_seed(2))
-    fig, ((left, right),) = subplots(1, 2, width=9.5, height=4.8)
+    fig, ((left, right),) = subplots(1, 2, width=9.5, height=5.2)
     left.plot(*found.double().T, ".", ms=3, color=MODEL)
     left.set_title(f"Algorithm 2, stopped at t = {t}")
     right.plot(*exact.T, ".", ms=3, color=DATA)

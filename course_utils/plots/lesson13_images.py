@@ -47,6 +47,9 @@ def _sheet(ax: Axes, images: Tensor, columns: int, title: str = "") -> None:
     """`tiles` of images in [-1, 1]."""
     shown = ((images.detach().cpu().double() + 1) / 2).clamp(0, 1)
     tiles(ax, shown.numpy(), columns, title)
+    low, high = ax.get_xlim()
+    margin = 0.03 * (high - low)  # two sheets side by side stay apart
+    ax.set_xlim(low - margin, high + margin)
 
 
 def _eps(shape: Sequence[int], seed: int = 0) -> Tensor:
@@ -234,10 +237,11 @@ def curve(steps: Sequence, draw: Callable[[], Tensor] | None = None, zero: float
     width = max(1, min(40, len(loss) // 4))
     smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
     fig, ((left, right),) = subplots(1, 2, width=11, height=4, width_ratios=[3, 2])
-    left.semilogy(np.arange(width, len(loss) + 1), smooth, color=MODEL)
+    left.plot(np.arange(width, len(loss) + 1), smooth, color=MODEL)
     left.axhline(zero, color=GREY, ls="--", label='answering "0"')
-    left.set(xlabel="step", ylabel="L_simple, per image", title=f"step {len(loss)}")
-    left.legend(loc="upper right")
+    left.set(xlabel="step", ylabel="L_simple, per image", ylim=(0, 1.15 * zero))
+    left.set_title(f"step {len(loss)}: {smooth[-1]:.1f}")
+    left.legend(loc="center right")
     if draw is None:
         right.set_axis_off()
     else:
