@@ -70,7 +70,7 @@ def noising(times: tuple[int, ...] = (0, 4, 12, 100), n: int = 1500) -> Picture:
     fig, (axes,) = subplots(1, len(times), width=11.5, height=3.5)
     for ax, t in zip(axes, times, strict=True):
         xt = diffusion.q_sample(schedule, x0, t, _draws(n, 2, seed=1))
-        ax.plot(*xt.T, ".", ms=2, color=DATA, alpha=0.6)
+        ax.plot(*xt.T.numpy(), ".", ms=2, color=DATA, alpha=0.6)
         ax.set_title(f"t = {t}")
         _square(ax)
     return Picture(
@@ -132,9 +132,9 @@ def stopped(states: list[diffusion.State] | None = None, t: int = 50) -> Picture
     found = {state.t: state.x for state in states}[t]
     exact = law.diffused(schedule.alpha_bar[t]).sample(len(found), torch.Generator().manual_seed(2))
     fig, ((left, right),) = subplots(1, 2, width=9.5, height=5.2)
-    left.plot(*found.double().T, ".", ms=3, color=MODEL)
+    left.plot(*found.double().T.numpy(), ".", ms=3, color=MODEL)
     left.set_title(f"Algorithm 2, stopped at t = {t}")
-    right.plot(*exact.T, ".", ms=3, color=DATA)
+    right.plot(*exact.T.numpy(), ".", ms=3, color=DATA)
     right.set_title(f"the forward process: q(x_t), t = {t}")
     _square(left)
     _square(right)
@@ -196,8 +196,15 @@ def chain(T: int = 10, schedule: str = "linear", variance: str = "β") -> Pictur
     density = law.log_prob(middle[:, None]).exp()
     distance = 0.5 * float((share - density * width).abs().sum() + (1 - share.sum()))
     fig, ((ax,),) = subplots(width=9, height=4)
-    ax.bar(middle, share / width, width=width, color=MODEL, alpha=0.55, label="samples")
-    ax.plot(middle, density, color=EXACT, label="data")
+    ax.bar(
+        middle.numpy(),
+        (share / width).numpy(),
+        width=width,
+        color=MODEL,
+        alpha=0.55,
+        label="samples",
+    )
+    ax.plot(middle.numpy(), density.numpy(), color=EXACT, label="data")
     ax.set(xlabel="x₀", ylabel="density", ylim=(0, 2.9), xlim=(-2.4, 1.8))
     ax.legend(loc="upper left")
     ax.set_title(f"T = {T}, {schedule}, σ² = {variance}: wrong mass {100 * distance:.0f} %")
@@ -260,7 +267,7 @@ def time_blind(told: str = "yes") -> Picture:
     near = (found[:, None] - _grid().means).norm(dim=2).min(dim=1).values
     share = float((near < 2 * _grid().variances[0].sqrt()).double().mean())
     fig, ((ax,),) = subplots(width=6, height=5)
-    ax.plot(*found.T, ".", ms=4, color=MODEL)
+    ax.plot(*found.T.numpy(), ".", ms=4, color=MODEL)
     _square(ax, 2.4)
     ax.set_title(f"told the time: {told}; {100 * share:.0f} % within 2 sd of a mean")
     return Picture(

@@ -100,8 +100,8 @@ def schedules(T: int = 1000) -> Picture:
     fig, ((left, right),) = subplots(1, 2, width=11, height=3.9)
     for name, (schedule, colour) in named.items():
         t = np.arange(T + 1)
-        left.plot(t, schedule.alpha_bar, color=colour, label=name)
-        right.plot(t[1:], schedule.snr[1:].log(), color=colour, label=name)
+        left.plot(t, schedule.alpha_bar.numpy(), color=colour, label=name)
+        right.plot(t[1:], schedule.snr[1:].log().numpy(), color=colour, label=name)
     left.set(xlabel="time t, steps", ylabel="ᾱₜ, share of the variance", title="What is left of x₀")
     right.set(xlabel="time t, steps", ylabel="log SNR, nats", title="Signal to noise")
     right.axhline(0, color=GREY, lw=1)
@@ -121,10 +121,10 @@ def variances(
     t, at = np.arange(first, schedule.T + 1), slice(first, None)
     fig, ((ax,),) = subplots(width=9, height=4)
     ax.axhline(1, color=ORANGE, label="β")
-    ax.plot(t, (schedule.beta_tilde / schedule.beta)[at], color=BLUE, label="β̃")
-    ax.plot(t, (star / schedule.beta)[at], color=EXACT, label="the best, σ*²")
+    ax.plot(t, (schedule.beta_tilde / schedule.beta)[at].numpy(), color=BLUE, label="β̃")
+    ax.plot(t, (star / schedule.beta)[at].numpy(), color=EXACT, label="the best, σ*²")
     if learned is not None:
-        ax.plot(t, (learned / schedule.beta)[at], "o", color=GREEN, ms=6, label="learned")
+        ax.plot(t, (learned / schedule.beta)[at].numpy(), "o", color=GREEN, ms=6, label="learned")
     ax.set(xlabel="time t, steps", ylabel="variance / βₜ", ylim=(0, 1.08))
     ax.set_xticks(t[:: max(1, len(t) // 10)])
     ax.legend(loc="lower right")
@@ -184,10 +184,10 @@ def codes(dim: int = 32, T: int = 100) -> Picture:
     fig, (axes,) = subplots(1, 3, width=11.5, height=3.9)
     middle = T // 2
     for ax, (name, code) in zip(axes, named.items(), strict=False):
-        ax.imshow(code.T, aspect="auto", cmap="RdBu", vmin=-1, vmax=1)
+        ax.imshow(code.T.numpy(), aspect="auto", cmap="RdBu", vmin=-1, vmax=1)
         ax.set(xlabel="time t, steps", ylabel="feature", title=name)
     for (name, code), colour in zip(named.items(), (BLUE, ORANGE), strict=True):
-        axes[2].plot(t, code @ code[middle] / (dim / 2), color=colour, label=name)
+        axes[2].plot(t.numpy(), (code @ code[middle] / (dim / 2)).numpy(), color=colour, label=name)
     axes[2].set(xlabel="time t, steps", ylabel="cosine of the angle", ylim=(-0.7, 1.45))
     axes[2].set_title(f"likeness to t = {middle}")
     axes[2].legend(loc="upper right", fontsize=11)
@@ -224,7 +224,9 @@ def reach() -> Picture:
     seen = {}
     for ax, (name, slope) in zip(axes, _reaches().items(), strict=True):
         seen[name] = int((slope > 0).sum())
-        ax.imshow((slope / slope.max()).clamp(min=1e-7).log10(), vmin=-7, vmax=0, cmap="magma")
+        ax.imshow(
+            (slope / slope.max()).clamp(min=1e-7).log10().numpy(), vmin=-7, vmax=0, cmap="magma"
+        )
         ax.set_title(f"{name}: {seen[name]} of 256")
         ax.set_axis_off()
     each = "; ".join(f"{name}: {count} of 256 pixels" for name, count in seen.items())
@@ -254,7 +256,7 @@ def film(
 ) -> Picture:
     """The sampler stopped at t: the noisy state, and the image it expects at the end."""
     at = [state.t for state in states].index(t)
-    fig, ((left, right),) = subplots(1, 2, width=11, height=4.2 if columns == 8 else 5)
+    fig, ((left, right),) = subplots(1, 2, width=11, height=4.2)
     _sheet(left, states[at].x, columns, f"state, {t} steps to go")
     _sheet(right, guesses[at], columns, "the x₀ that it expects now")
     return Picture(
