@@ -216,11 +216,11 @@ def followed(
     fig, ((ax,),) = subplots(width=8, height=3.4)
     ax.barh(list(shares), list(shares.values()), color=MODEL, height=0.6)
     for row, (name, value) in enumerate(shares.items()):
-        ax.text(min(value, 0.93) + 0.01, row, f"{value:.2f}", va="center")
+        ax.text(value + 0.01, row, f"{value:.2f}", va="center")
         if name in guess:
             ax.plot([guess[name]] * 2, [row - 0.35, row + 0.35], color=EXACT, lw=2.5)
     ax.invert_yaxis()
-    ax.set(xlabel="share that follows the caption (black: best constant answer)", xlim=(0, 1.05))
+    ax.set(xlabel="share that follows the caption (black: best constant answer)", xlim=(0, 1.12))
     each = ", ".join(f"{name} {value:.2f}" for name, value in shares.items())
     return Picture(fig, f"Bars of the share of samples that follow the caption: {each}.")
 
@@ -235,14 +235,14 @@ def losses(steps: Sequence | None = None) -> Picture:
     ax.plot(number, [s.discriminator_loss for s in steps], color=BOUND, label="D's loss")
     ax.plot(number, [s.generator_loss for s in steps], color=MODEL, label="G's loss")
     ax.axhline(math.log(4), color=EXACT, ls="--", lw=1.5, label="log 4: D tosses a coin")
-    ax.set(xlabel="step", ylabel="nats per example", title=f"step {len(steps)}")
+    ax.set(xlabel="step", ylabel="loss, nats", title=f"step {len(steps)}")
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     last = f"D {steps[-1].discriminator_loss:.2f}, G {steps[-1].generator_loss:.2f}"
     return Picture(fig, f"Losses over {len(steps)} steps, at the end {last} nats; log 4 is 1.39.")
 
 
 def arithmetic(
-    G: Images, z: Tensor, captions: Sequence[str], colour: str = "blue", n: int = 5
+    G: Images, z: Tensor, captions: Sequence[str], colour: str = "blue", n: int = 20
 ) -> Picture:
     """(big red) - (small red) + (small `colour`), by means of n latents, and how often it holds."""
     from course_utils.shapes import caption_close_up, read_factors
@@ -270,6 +270,7 @@ def labelled(images: Tensor | None = None, captions: Sequence[str] | None = None
     fig, ((ax,),) = subplots(width=10, height=1.3 + rows * min(10 / columns, 0.55))
     tiles(ax, _array(images), columns)
     side = images.shape[-1]
+    ax.set_ylim(ax.get_ylim()[0], -2 - (0.75 * side if columns > 5 else 0.3 * side))
     for index, caption in enumerate(captions):
         text = caption.replace(" ", "\n") if columns > 5 else caption
         middle = index * (side + 1) + side / 2 - 0.5
