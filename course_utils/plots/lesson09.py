@@ -47,7 +47,7 @@ class Reading(NamedTuple):
 
 def _points(ax: Axes, points: Tensor, means: Tensor, reach: float, title: str = "") -> None:
     """Samples over the means of the modes."""
-    ax.plot(*means.T, "o", ms=15, mfc="none", mec=DATA, mew=1.2)
+    ax.plot(*means.T, "o", ms=38 / reach, mfc="none", mec=DATA, mew=1.2)
     ax.plot(*np.asarray(points).T, ".", ms=4, color=MODEL, alpha=0.6)
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=title)
     ax.set(xlabel="x₁", ylabel="x₂")
@@ -99,6 +99,7 @@ def ring_run(readings: Sequence[Reading] = ()) -> Picture:
     axes[2].plot(step, [r.near for r in readings], color=PINK)
     axes[2].set(xlabel="step of G", ylabel="share of samples", ylim=(0, 1.02))
     axes[2].set_title("within 0.3 of a mode")
+    axes[2].margins(x=0.1)
     best = max(r.even for r in readings)
     alt = (
         f"Samples on the ring at step {last.step}; beside them, over the steps, the modes hit "
@@ -185,9 +186,10 @@ def snapshots(readings: Sequence[Reading] = (), count: int = 6) -> Picture:
     """Samples at equally distant readings, one small picture each, as slides show them."""
     readings = readings or _demo()
     kept = [readings[round(i)] for i in np.linspace(0, len(readings) - 1, count)]
+    furthest = max(float(r.points.abs().max()) for r in kept)
     fig, (axes,) = subplots(1, count, width=12, height=2.6)
     for ax, r in zip(axes, kept, strict=True):
-        _points(ax, r.points, mixture("ring8").means, 3.2, f"step {r.step}")
+        _points(ax, r.points, mixture("ring8").means, 1.1 * furthest, f"step {r.step}")
         ax.set(xlabel="x₁", ylabel="x₂" if r is kept[0] else "", xticks=[], yticks=[])
     hits = ", ".join(f"{r.hit} at step {r.step}" for r in kept)
     return Picture(fig, f"Six pictures of the samples over training; modes hit of 8: {hits}.")
@@ -205,9 +207,10 @@ def dashboard(
     axes[1].plot(step, [r.g_loss for r in readings], color=PINK, label="G")
     for value, name in ((np.log(4), "log 4"), (np.log(2), "log 2")):
         axes[1].axhline(value, color=EXACT, lw=1, ls="--")
-        axes[1].text(step[-1], value + 0.03, name, ha="right", fontsize=11)
-    top = max(2.2, 1.05 * float(np.nanmax([[r.d_loss, r.g_loss] for r in readings])))
-    axes[1].set(xlabel="step of G", ylabel="loss, nats", ylim=(min(0, -top / 9), top))
+        axes[1].text(step[-1], value + 0.07, name, ha="right", fontsize=11)
+    seen = np.array([[r.d_loss, r.g_loss] for r in readings])
+    low, top = min(-0.1, float(np.nanmin(seen))), max(2.2, float(np.nanmax(seen)))
+    axes[1].set(xlabel="step of G", ylabel="loss, nats", ylim=(1.1 * low, 1.1 * top))
     axes[1].set_title("what the losses say")
     axes[1].legend(loc="upper left", ncols=2)
     if healthy:
@@ -235,7 +238,7 @@ def repairs(runs: dict[str, Tensor] | None = None, names: Sequence[str] = ()) ->
         ax.barh(rows, np.median(found[..., column], axis=1), color=colour, alpha=0.5)
         ax.plot(found[..., column], rows, ".", ms=9, color=colour)
     left.axvline(8, color=EXACT, lw=1, ls="--")
-    left.set_yticks(rows, names, fontsize=12)
+    left.set_yticks(rows, names, fontsize=11)
     left.invert_yaxis()
     left.set(xlabel="effective number of modes", xlim=(0, 8.5))
     right.set(xlabel="share within 0.3 of a mode", xlim=(0, 1))
