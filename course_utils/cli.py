@@ -1,4 +1,4 @@
-"""The command line: `course lab | progress | solve | grade | doctor`."""
+"""The command line: `course lab | progress | solve | submit | release | grade | doctor`."""
 
 import errno
 import json
@@ -111,6 +111,57 @@ def grade(
     except ValueError as error:
         _fail(str(error))
     print(told)
+
+
+@app.command()
+def release(
+    lessons: Annotated[list[str], typer.Argument(help="Their numbers: 05 06.")],
+    to: Annotated[Path, typer.Option(help="The folder; no file in it is overwritten.")],
+    nbgrader: Annotated[
+        bool, typer.Option("--nbgrader", help="A course directory for nbgrader, with solutions.")
+    ] = False,
+) -> None:
+    """Write the notebooks that students get, and print their paths."""
+    from course_utils.grading.release import release as write
+
+    try:
+        for path in write([lesson.zfill(2) for lesson in lessons], to, nbgrader):
+            print(path)
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+
+
+@app.command()
+def update(
+    source: Annotated[
+        Path | None, typer.Argument(help="A folder of newer lessons; none: git's origin.")
+    ] = None,
+    into: Annotated[Path, typer.Option(help="Your lessons.")] = ROOT / "notebooks",
+) -> None:
+    """Bring newer lessons into your folder; your answers and your own cells stay."""
+    from course_utils.grading.update import update_clone, update_folder
+
+    try:
+        told = update_folder(source, into) if source else update_clone(ROOT)
+    except ValueError as error:
+        _fail(str(error))
+    print("\n".join(told))
+
+
+@app.command()
+def submit(
+    lesson: Annotated[str, typer.Argument(help="Its number: 05.")],
+    file: Annotated[Path | None, typer.Option(help="Your notebook, if it is elsewhere.")] = None,
+    to: Annotated[Path | None, typer.Option(help="The new file; none is overwritten.")] = None,
+) -> None:
+    """Check your answers as the grader will, then write the file to upload."""
+    from course_utils.grading.submit import submit as handing_in
+
+    try:
+        for said in handing_in(lesson.zfill(2), file, to):
+            print(said, flush=True)
+    except (ValueError, OSError) as error:
+        _fail(str(error))
 
 
 @app.command()
