@@ -1,5 +1,6 @@
 """What a grading run works on and what it finds out: plain records, one row for each exercise."""
 
+import re
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 from course_utils import exercises
 from course_utils.exercises.base import Exercise
 
+TEXT_LIMIT = 2000  # characters of what a submission says about itself
+UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 STATUSES = ("PASS", "NOT YET", "TODO", "MISSING", "UNREADABLE")
 
 
@@ -74,9 +77,20 @@ class Work:
     flags: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by exercise id; "" is all
 
 
+def tidy(text: str) -> str:
+    """The text cut; control characters and halves of characters as escapes: safe to write, print.
+
+    Names of files and messages of exceptions come from submissions: they may hold anything.
+    """
+    return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text[:TEXT_LIMIT])
+
+
 def version(exercise: Exercise) -> str:
-    """Eight hex digits over the sources that decide: of the exercise's module and of its base."""
+    """Eight hex digits over the sources that decide: of the modules of its checks and its base."""
     folder = Path(exercises.__file__).parent
-    module = exercise.reference.__module__.rpartition(".")[2]
-    sources = [(folder / f"{name}.py").read_bytes() for name in (module, "base")]
+    makers = [exercise.reference, *(claimed.test for claimed in exercise.properties)]
+    homes = {getattr(maker, "__module__", "") for maker in makers}
+    ours = sorted(name for name in homes if name.startswith(f"{exercises.__name__}."))
+    names = dict.fromkeys(name.rpartition(".")[2] for name in [*ours, f"{exercises.__name__}.base"])
+    sources = [(folder / f"{name}.py").read_bytes() for name in names]
     return sha256(b"\0".join(sources)).hexdigest()[:8]

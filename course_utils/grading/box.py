@@ -10,6 +10,7 @@ import contextlib
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from course_utils.observing import SECONDS, Observed, Plain, Raised, Recipe, See
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CHECKPOINTS = PACKAGE.parent / "assets" / "checkpoints"
+HOMES = ("HOME", "IPYTHONDIR", "TMPDIR")
 RUNNER = ("-I", "-m", "course_utils.grading.inside")
 REMEDY = (
     "install bubblewrap (Debian, Ubuntu: apt install bubblewrap); on macOS and Windows grade in a "
@@ -83,25 +85,26 @@ class Box:
 
     def __init__(self, limits: Limits | None = None, sandbox: bool = True) -> None:
         self.limits = limits or Limits()
-        self._errors = tempfile.TemporaryFile()
+        self._home = tempfile.TemporaryDirectory(prefix="box-")  # used without walls only
         self._filter = seccomp.opened() if sandbox else None
         argv = _walls(self.limits, self._filter) if sandbox else _bounds(self.limits)
         self._process = subprocess.Popen(
             [*argv, sys.executable, *RUNNER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env={} if sandbox else _environment(),
+            stderr=subprocess.PIPE,  # never a file of the host: /proc would lead into it
+            cwd=self._home.name,
+            env={} if sandbox else {**_environment(), **dict.fromkeys(HOMES, self._home.name)},
             pass_fds=() if self._filter is None else (self._filter,),
             start_new_session=True,
         )
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             os.set_blocking(pipe.fileno(), False)
         try:
             self._receive(self.limits.start)
         except BoxFailed as failed:
-            self._errors.seek(0)
-            said = self._errors.read().decode(errors="replace").strip()[-500:]
+            said = (self._process.stderr.read() or b"").decode(errors="replace").strip()[-500:]
+            self.close()
             raise BoxFailed(f"the box did not start ({failed}): {said}") from None
 
     def __enter__(self) -> "Box":
@@ -115,9 +118,9 @@ class Box:
         """Whether it can be asked anything more."""
         return self._process.poll() is None
 
-    def run(self, source: str) -> Raised | None:
+    def run(self, source: str, seconds: float | None = None) -> Raised | None:
         """Run a cell; what it raised. BoxFailed where it ended or outstayed the box."""
-        found = self._ask(("run", source), self.limits.cell)
+        found = self._ask(("run", source), seconds or self.limits.cell)
         if not isinstance(found, Raised | None):
             raise self._broken("an answer that is none")
         return found
@@ -133,12 +136,12 @@ class Box:
 
     def close(self) -> None:
         """End the box and everything in it."""
-        if self.alive:
-            self._process.kill()
+        self._kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
+        self._home.cleanup()
         if self._filter is not None:
             os.close(self._filter)
             self._filter = None
@@ -176,15 +179,22 @@ class Box:
         return bytes(data)
 
     def _wait(self, deadline: float, read: int | None = None, write: int | None = None) -> None:
-        left = deadline - time.monotonic()
-        wanted = [[pipe] if pipe is not None else [] for pipe in (read, write)]
-        if left <= 0 or not any(select.select(*wanted, [], left)):
+        left, poll = deadline - time.monotonic(), select.poll()  # no limit on open files
+        for pipe, event in ((read, select.POLLIN), (write, select.POLLOUT)):
+            if pipe is not None:
+                poll.register(pipe, event)
+        if left <= 0 or not poll.poll(1000 * left):
             raise self._broken("no answer in time")
 
     def _broken(self, why: str) -> BoxFailed:
         """Kill the box: nobody knows what state it is in."""
-        self._process.kill()
+        self._kill()
         return BoxFailed(why)
+
+    def _kill(self) -> None:
+        """End the process and, where no walls hold them, those that it started."""
+        if self.alive:
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def _bounds(limits: Limits) -> list[str]:
@@ -193,13 +203,14 @@ def _bounds(limits: Limits) -> list[str]:
         return []
     given = {"as": limits.memory, "cpu": limits.cpu, "fsize": limits.file}
     given |= {"core": 0, "nofile": 256, "msgqueue": 0, "memlock": 2**20}
-    return ["prlimit", *(f"--{name}={value}" for name, value in given.items())]
+    return [shutil.which("prlimit"), *(f"--{name}={value}" for name, value in given.items())]
 
 
 def _walls(limits: Limits, seccomp_fd: int | None) -> list[str]:
     """The command in front that builds the box: prlimit, then bubblewrap with all it may see."""
-    bwrap = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    bwrap += ["--clearenv", "--uid", "1001", "--gid", "1001", "--ro-bind", "/usr", "/usr"]
+    bwrap = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--die-with-parent", "--clearenv"]
+    bwrap += ["--new-session", "--cap-drop", "ALL", "--uid", "1001", "--gid", "1001"]
+    bwrap += ["--ro-bind", "/usr", "/usr"]
     for name in ("bin", "sbin", "lib", "lib64"):
         path = Path("/", name)
         if path.is_symlink():
@@ -230,7 +241,7 @@ def _readable() -> list[Path]:
 
 def _environment() -> dict[str, str]:
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "COURSE_THREADS")
-    home = {"HOME": "/tmp/home", "IPYTHONDIR": "/tmp/home/.ipython", "TMPDIR": "/tmp"}
+    home = dict.fromkeys(HOMES, "/tmp/home")
     shared = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "COURSE_DEVICE": "cpu"}
     shared |= {"COURSE_PROGRESS": os.devnull, "TORCHINDUCTOR_CACHE_DIR": "/tmp/home/inductor"}
     return dict.fromkeys(threads, "1") | home | shared

@@ -33,10 +33,13 @@ def grade_class(submissions: Path, out: Path, plan: Plan) -> str:
     """Grade everything below `submissions` and write all reports to `out`; returns what to print.
 
     Raises:
-        ValueError: no submissions, no sandbox, no scheduler, or another seed was used in `out`.
+        ValueError: no submissions, no sandbox, no scheduler, another seed was used in `out`, or
+            some uploads were not graded (the reports hold the others).
     """
     if plan.sandbox and (why := box.available()) is not None:
         raise ValueError(why)
+    if out.resolve() == submissions.resolve():
+        raise ValueError(f"--out {out} is the folder of the submissions; legal: any other one")
     kept = out / "notebooks"
     kept.mkdir(parents=True, exist_ok=True)
     uploads, ignored = collect.collect(submissions, kept, plan.roster)
@@ -48,12 +51,17 @@ def grade_class(submissions: Path, out: Path, plan: Plan) -> str:
     runner = partial(run.in_threads, workers=plan.workers, **given)
     if plan.scheduler:
         runner = partial(run.on_cluster, address=plan.scheduler, **given)
-    results, changes = [], []
+    results, changes, unfinished = [], [], None
     coming = run.grade_all(uploads, journal, runner)
-    for result, changed in tqdm(coming, total=len(uploads), unit="submission"):
-        results.append(result)
-        changes += changed
+    try:
+        for result, changed in tqdm(coming, total=len(uploads), unit="submission"):
+            results.append(result)
+            changes += changed
+    except run.Unfinished as error:
+        unfinished = error
     written = report.write_all(out, results, ignored + older)
+    if unfinished is not None:
+        raise unfinished
     return "\n".join([*_told(results, ignored + older, journal.seed), *changes, str(written[0])])
 
 

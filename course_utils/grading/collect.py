@@ -11,6 +11,7 @@ A student's upload may itself be a zip. Nothing is unpacked to a path that an ar
 are not followed, and what is unpacked is bounded.
 """
 
+import contextlib
 import csv
 import io
 import os
@@ -23,6 +24,7 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
+from course_utils.grading.base import tidy
 from course_utils.grading.notebook import SIZE_LIMIT, lessons
 
 FILES_LIMIT, ARCHIVE_LIMIT = 20_000, 8 * 2**30  # files and bytes of all uploads together
@@ -77,19 +79,27 @@ def collect(
         ValueError: there is no such place, or the roster has other columns.
     """
     names = _roster(roster) if roster else {}
-    found: list[Upload] = []
+    found: list[tuple] = []
     ignored: list[Ignored] = []
-    for item in _files(place):
+    for item in _files(place, keep.resolve().parent):
         if isinstance(item, Ignored):
-            ignored.append(item)
-            continue
-        source, data, time = item
-        upload = _upload(source, *_kept(data, keep), time)
-        renamed = names.get(upload.student) or names.get(upload.number)
-        if renamed:
-            upload = replace(upload, student=renamed, how=f"{upload.how}, roster")
-        found.append(upload)
-    return found, ignored
+            ignored.append(Ignored(_line(item.source), _line(item.reason)))
+        else:
+            source, data, time = item
+            found.append((_line(source), *_kept(data, keep), time))
+    return [_upload(*item, names, _wrapper(found)) for item in found], ignored
+
+
+def _line(text: str) -> str:
+    return tidy(text.replace("\n", " "))
+
+
+def _wrapper(found: list[tuple]) -> str:
+    """The folder around all students' folders, as zips often have one, or "" if there is none."""
+    parts = [PurePosixPath(item[0]).parts for item in found]
+    tops, second = {part[0] for part in parts}, {part[1] for part in parts if len(part) > 1}
+    deep = all(len(part) > 2 for part in parts) and len(second) > 1
+    return f"{min(tops)}/" if deep and len(tops) == 1 else ""
 
 
 def latest(uploads: list[Upload], lesson_of: Callable) -> tuple[list[Upload], list[Ignored]]:
@@ -97,7 +107,7 @@ def latest(uploads: list[Upload], lesson_of: Callable) -> tuple[list[Upload], li
     chosen: dict[tuple, Upload] = {}
     older: list[Ignored] = []
     for upload in sorted(uploads, key=lambda upload: (upload.when, upload.source)):
-        key = (upload.student, upload.number, lesson_of(upload))
+        key = (upload.student, upload.number, lesson_of(upload) or upload.source)
         if key in chosen:
             older.append(Ignored(chosen[key].source, f"a later upload counts: {upload.source}"))
         chosen[key] = upload
@@ -114,21 +124,29 @@ def _kept(data: bytes, keep: Path) -> tuple[Path, str]:
     return target, digest
 
 
-def _upload(source: str, kept: Path, digest: str, time: float) -> Upload:
-    path = PurePosixPath(source)
+def _upload(
+    source: str, kept: Path, digest: str, time: float, names: dict[str, str], wrapper: str
+) -> Upload:
+    upload = _told_by_name(source, source.removeprefix(wrapper), (kept, digest), time)
+    renamed = names.get(upload.student) or names.get(upload.number)
+    return replace(upload, student=renamed, how=f"{upload.how}, roster") if renamed else upload
+
+
+def _told_by_name(source: str, inner: str, kept: tuple[Path, str], time: float) -> Upload:
+    path = PurePosixPath(inner)
     stem = path.stem
     again = AGAIN.search(stem)
     order = int(again[1]) if again else 0
     plain = stem[: again.start()] if again else stem
     whole = MOODLE.fullmatch(path.parts[0])
     if whole and len(path.parts) > 1:
-        return Upload(whole["name"], whole["number"], "Moodle", source, (time, order), kept, digest)
+        return Upload(whole["name"], whole["number"], "Moodle", source, (time, order), *kept)
     if len(path.parts) > 1:
-        return Upload(path.parts[0], "", "folder", source, (time, order), kept, digest)
+        return Upload(path.parts[0], "", "folder", source, (time, order), *kept)
     if match := CANVAS.fullmatch(stem):
         order += int(match["upload"]) * 1000
-        return Upload(match["name"], match["number"], "Canvas", source, (0.0, order), kept, digest)
-    return Upload(_without_lesson(plain), "", "file name", source, (time, order), kept, digest)
+        return Upload(match["name"], match["number"], "Canvas", source, (0.0, order), *kept)
+    return Upload(_without_lesson(plain), "", "file name", source, (time, order), *kept)
 
 
 def _without_lesson(stem: str) -> str:
@@ -144,7 +162,7 @@ def _stems() -> list[str]:
     return [lesson.stem for lesson in lessons().values()]
 
 
-def _files(place: Path) -> Iterator[tuple[str, bytes, float] | Ignored]:
+def _files(place: Path, out: Path) -> Iterator[tuple[str, bytes, float] | Ignored]:
     """(path below the place, bytes, time) of each notebook, zips opened; or what is left out."""
     if place.is_file() and zipfile.is_zipfile(place):
         yield from _members(place, "", top=True)
@@ -152,7 +170,8 @@ def _files(place: Path) -> Iterator[tuple[str, bytes, float] | Ignored]:
     if not place.is_dir():
         raise ValueError(f"{place} is no folder and no zip of submissions")
     for folder, folders, files in os.walk(place, followlinks=False):
-        folders[:] = sorted(name for name in folders if name not in SKIPPED)
+        kept = [name for name in folders if name not in SKIPPED]
+        folders[:] = sorted(name for name in kept if Path(folder, name).resolve() != out)
         for name in sorted(files):
             path = Path(folder, name)
             yield from _file(path, path.relative_to(place).as_posix())
@@ -162,6 +181,13 @@ def _files(place: Path) -> Iterator[tuple[str, bytes, float] | Ignored]:
 
 
 def _file(path: Path, source: str) -> Iterator[tuple[str, bytes, float] | Ignored]:
+    try:
+        yield from _opened(path, source)
+    except OSError as error:
+        yield Ignored(source, f"cannot be read ({error.strerror})")
+
+
+def _opened(path: Path, source: str) -> Iterator[tuple[str, bytes, float] | Ignored]:
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
         yield Ignored(source, "a link or no plain file")
@@ -179,54 +205,83 @@ def _members(
     archive: Path | io.BytesIO, below: str, top: bool = False
 ) -> Iterator[tuple[str, bytes, float] | Ignored]:
     """The notebooks in a zip; a zip in a zip only in the outermost one."""
-    budget = ARCHIVE_LIMIT if top else NESTED_LIMIT
+    budget, files = (ARCHIVE_LIMIT, FILES_LIMIT) if top else (NESTED_LIMIT, NESTED_FILES)
     try:
-        with zipfile.ZipFile(archive) as opened:
-            infos = opened.infolist()
-            if len(infos) > (FILES_LIMIT if top else NESTED_FILES):
-                yield Ignored(below or str(archive), f"a zip of {len(infos)} files")
-                return
-            for info in infos:
-                source = f"{below}/{info.filename}" if below else info.filename
-                reason = _refused(info)
-                if reason != "a folder":
-                    data = b"" if reason else _bounded(opened, info, min(budget, SIZE_LIMIT))
-                    budget -= len(data or b"")
-                    yield from _member(source, data, reason, info, top)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        yield Ignored(below or str(archive), f"a zip that cannot be read ({error})")
+        if not top and (size := _directory_size(archive)) > 1000 * files:
+            raise ValueError(f"a list of files of {size} bytes")
+        opened = zipfile.ZipFile(archive)
+    except Exception as error:  # whatever a hostile zip makes zipfile raise
+        yield Ignored(below or str(archive), f"a zip that cannot be read ({error!s:.200})")
+        return
+    with opened:
+        if len(opened.infolist()) > files:
+            yield Ignored(below or str(archive), f"a zip of {len(opened.infolist())} files")
+            return
+        for info in opened.infolist():
+            name = info.filename.replace("\\", "/")  # of Windows
+            source = f"{below}/{name}" if below else name
+            reason = _refused(name, info)
+            if reason != "a folder":
+                data, reason = (b"", reason) if reason else _bounded(opened, info, budget)
+                budget -= len(data)
+                yield from _member(source, data, reason, info, top)
 
 
 def _member(
-    source: str, data: bytes | None, reason: str, info: zipfile.ZipInfo, top: bool
+    source: str, data: bytes, reason: str, info: zipfile.ZipInfo, top: bool
 ) -> Iterator[tuple[str, bytes, float] | Ignored]:
-    if reason or data is None:
-        yield Ignored(source, reason or "too large once unpacked")
+    if reason:
+        yield Ignored(source, reason)
     elif source.lower().endswith(".ipynb"):
-        yield source, data, datetime(*info.date_time).timestamp()
+        yield source, data, _time(info)
     elif top and source.lower().endswith(".zip"):
         yield from _members(io.BytesIO(data), str(PurePosixPath(source).with_suffix("")))
     else:
         yield Ignored(source, "neither .ipynb nor .zip")
 
 
-def _refused(info: zipfile.ZipInfo) -> str:
+def _time(info: zipfile.ZipInfo) -> float:
+    try:
+        return datetime(*info.date_time).timestamp()
+    except (ValueError, OverflowError):  # some tools write month 0
+        return 0.0
+
+
+def _directory_size(archive: Path | io.BytesIO) -> int:
+    """Bytes of a zip's list of files as its end says: zipfile reads all of it into memory."""
+    opened = archive.open("rb") if isinstance(archive, Path) else contextlib.nullcontext(archive)
+    with opened as stream:
+        end = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, end - 65_557))
+        tail = stream.read()
+    at = tail.rfind(b"PK\5\6")
+    return int.from_bytes(tail[at + 12 : at + 16], "little") if at >= 0 else 0
+
+
+def _refused(name: str, info: zipfile.ZipInfo) -> str:
     """Why a member of a zip is not read, or ""."""
-    path = PurePosixPath(info.filename.replace("\\", "/"))
-    if info.is_dir() or any(part in SKIPPED for part in path.parts):
+    path = PurePosixPath(name)
+    if name.endswith("/") or any(part in SKIPPED for part in path.parts):
         return "a folder"
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if not path.parts or path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:/", name):
         return "a path that leaves its folder"
     if stat.S_ISLNK(info.external_attr >> 16):
         return "a link"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "packed by a method that is not bounded; legal: deflate"
     return "encrypted" if info.flag_bits & 1 else ""
 
 
-def _bounded(opened: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes | None:
-    """The member's bytes; None where there are more than the limit: a zip can lie about that."""
-    with opened.open(info) as stream:
-        data = stream.read(limit + 1)
-    return data if len(data) <= limit else None
+def _bounded(opened: zipfile.ZipFile, info: zipfile.ZipInfo, budget: int) -> tuple[bytes, str]:
+    """The member's bytes and "", or what was unpacked and why it does not count: a zip can lie."""
+    if budget <= 0:
+        return b"", "a zip that is too large once unpacked"
+    try:
+        with opened.open(info) as stream:
+            data = stream.read(SIZE_LIMIT + 1)
+    except Exception as error:  # of this member; the others may be whole
+        return b"", f"cannot be unpacked ({type(error).__name__}: {error!s:.200})"
+    return data, "too large once unpacked" if len(data) > SIZE_LIMIT else ""
 
 
 def _roster(path: Path) -> dict[str, str]:

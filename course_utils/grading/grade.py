@@ -5,20 +5,20 @@ reference takes its place for the cells that follow. A cell or a call that ends 
 exercise: a new box takes over from the last cell that ran well.
 """
 
-import ast
 import time
-import zlib
 from collections.abc import Callable
+from hashlib import sha256
 
 from course_utils import exercises
 from course_utils.exercises.base import Exercise, Verdict, judge
-from course_utils.grading.base import Cell, Failure, Row, Work, version
+from course_utils.grading.base import Cell, Failure, Row, Work, tidy, version
 from course_utils.grading.box import Box, BoxFailed
-from course_utils.grading.notebook import lessons
+from course_utils.grading.notebook import lessons, uses_package
 from course_utils.observing import Observed, Plain, Raised, Recipe, Seed
 
 PATIENCE = 300.0  # seconds of wall time for one submission
-BOXES = 20  # restarts for one submission
+BOXES = 40  # restarts for one submission
+OWN = 60.0  # seconds for a cell of the lesson itself, on a busy machine
 ENDED = "ended-the-box"
 
 
@@ -45,10 +45,9 @@ def grade(work: Work, student: str, seed: int, open_box: Callable[[], Box] = Box
             if waiting and (cell.closes in (waiting.exercise.id, "") or cell.exercise):
                 rows[waiting.exercise.id] = _judged(waiting, session, student, seed, work)
                 waiting = None
-            if cell.source:
-                raised = session.run(cell.source)
+            raised = session.run(cell.source) if cell.source else None
             if cell.exercise:
-                waiting = _Answer(exercises.find(cell.exercise), cell.source, raised)
+                waiting = _Answer(exercises.find(cell.exercise), raised, session.ended)
     for exercise in missing:
         row = Row(student, exercise.id, 0, exercise.points, "MISSING", checks=version(exercise))
         rows[exercise.id] = row
@@ -62,17 +61,23 @@ class NoBox(RuntimeError):
 class _Answer:
     """An answer whose cell was run, until its check comes."""
 
-    def __init__(self, exercise: Exercise, source: str, raised: Raised | None) -> None:
-        self.exercise, self.source, self.raised = exercise, source, raised
+    def __init__(self, exercise: Exercise, raised: Raised | None, ended: bool) -> None:
+        self.exercise, self.raised, self.ended = exercise, raised, ended
 
 
 class _Session:
-    """A box that is opened again when it ended, with every cell that ran well before."""
+    """A box that is opened again when it ended, with every cell that ran well before.
+
+    What an answer left behind (a thread, processor time used up) is not to cost the next answer:
+    where a box ends or is late that has run another answer before, a new one tries once more.
+    """
 
     def __init__(self, open_box: Callable[[], Box], first: list[str]) -> None:
         self._open, self._first, self._ran = open_box, first, []
         self._box: Box | None = None
+        self._called: set[str] = set()  # functions that were called in this box
         self._boxes, self._deadline = 0, time.monotonic() + PATIENCE
+        self.ended = False  # whether the last cell or call ended its box
 
     def __enter__(self) -> "_Session":
         return self
@@ -82,42 +87,79 @@ class _Session:
 
     def run(self, source: str) -> Raised | None:
         """Run a cell and keep it for the next box, unless it ended this one."""
+        used, self.ended = bool(self._called), False
         try:
             raised = self._ready().run(source)
         except BoxFailed as failed:
             self._drop()
-            return Raised("Ended", f"the cell was stopped: {failed}")
+            if used:
+                return self.run(source)
+            self.ended = True
+            return Raised("TimeLimit", f"the cell was stopped: {failed}")
         self._ran.append(source)
         return raised
 
+    def give(self, source: str) -> None:
+        """Run a cell of ours, in the box that is open or in the next one."""
+        self._ran.append(source)
+        if self._box is not None and self._box.alive:
+            try:
+                self._box.run(source)
+            except BoxFailed:
+                self._drop()  # the next one begins with all that ran
+
     def call(self, name: str, *inputs: Plain | Seed | Recipe) -> Observed:
         """Observe one call."""
+        used = bool(self._called - {name})
+        seen = self._called_once(name, inputs)
+        if used and seen.error is not None and seen.error.kind == "TimeLimit":
+            self._drop()
+            seen = self._called_once(name, inputs)
+        return seen
+
+    def _called_once(self, name: str, inputs: tuple) -> Observed:
         try:
-            return self._ready().call(name, *inputs)
+            box = self._ready()
+            self._called.add(name)
+            seen, self.ended = box.call(name, *inputs), False
         except BoxFailed as failed:
             self._drop()
+            self.ended = True
             return Observed(error=Raised("TimeLimit", f"the call was stopped: {failed}"))
+        return seen
 
     def _ready(self) -> Box:
-        if self._box is not None and self._box.alive:
-            return self._box
-        self._drop()
-        if self._boxes >= BOXES or time.monotonic() > self._deadline:
-            raise BoxFailed("this submission has used up its time")
-        self._boxes += 1
-        self._box = self._opened()
-        for source in self._ran:
-            self._box.run(source)
-        return self._box
+        while True:
+            if time.monotonic() > self._deadline:
+                self._drop()
+                raise BoxFailed("this submission has used up its time")
+            if self._box is not None and self._box.alive:
+                return self._box
+            self._drop()
+            if self._boxes >= BOXES:
+                raise BoxFailed("this submission has used up its boxes")
+            self._boxes += 1
+            self._box = self._opened()
+            self._replay()
+
+    def _replay(self) -> None:
+        """All cells that ran before; one that ends this box although it ran is left out."""
+        for index, source in enumerate(self._ran):
+            try:
+                self._box.run(source)
+            except BoxFailed:
+                del self._ran[index]
+                self._drop()
+                return
 
     def _opened(self) -> Box:
         """A new box in which the lesson's own cells ran."""
         try:
             box = self._open()
-            raised = [found for source in self._first if (found := box.run(source)) is not None]
+            ran = [box.run(source, OWN) for source in self._first]
         except BoxFailed as failed:
             raise NoBox(str(failed)) from failed
-        if raised:
+        if raised := [found for found in ran if found is not None]:
             box.close()
             raise NoBox(f"the lesson's own cell raised {raised[0].kind}: {raised[0].message}")
         return box
@@ -126,31 +168,39 @@ class _Session:
         if self._box is not None:
             self._box.close()
             self._box = None
+        self._called = set()
 
 
 def _judged(answer: _Answer, session: _Session, student: str, seed: int, work: Work) -> Row:
-    exercise = answer.exercise
-    ended: list[str] = []
+    exercise, ended = answer.exercise, answer.ended
 
     def observe(name: str, *inputs: Plain | Seed | Recipe) -> Observed:
+        nonlocal ended
         seen = session.call(name, *inputs)
-        if seen.error is not None and "the call was stopped" in seen.error.message:
-            ended.append(ENDED)
+        ended = ended or session.ended
         return seen
 
-    if answer.raised is not None and answer.raised.kind == "Ended":
-        ended.append(ENDED)
-        failure = Failure("the cell of the answer runs", answer.raised.message, "Run it yourself.")
+    if ended:
+        told = tidy(answer.raised.message)
+        failure = Failure("the cell of the answer runs", told, "Restart the kernel and run it.")
         row = Row(student, exercise.id, 0, exercise.points, "NOT YET", failure=failure)
     else:
-        hidden = zlib.crc32(f"{seed} {student} {exercise.id}".encode())
-        verdict = judge(exercise, exercise.name, observe, seed=hidden)
+        verdict = judge(
+            exercise, exercise.name, observe, hidden_seed(work, student, seed, exercise)
+        )
         row = _row(student, exercise, verdict, answer.raised)
     if row.status != "PASS":
-        session.run(exercise.solution)
-    uses = ("uses-package",) if row.points and uses_package(answer.source, work.lesson) else ()
-    flags = (*work.flags.get(exercise.id, ()), *uses, *ended[:1])
+        session.give(exercise.solution)
+    uses = ("uses-package",) if row.points and uses_package(work, exercise) else ()
+    flags = (*work.flags.get(exercise.id, ()), *uses, *((ENDED,) if ended else ()))
     return Row(**{**vars(row), "flags": flags, "checks": version(exercise)})
+
+
+def hidden_seed(work: Work, student: str, seed: int, exercise: Exercise) -> int:
+    """Seed of one answer's inputs; what a page showed of them is of no use in another upload."""
+    code = [cell.source.encode(errors="surrogatepass") for cell in work.cells]
+    told = f"{seed}\0{student}\0{exercise.id}".encode(errors="surrogatepass")
+    return int.from_bytes(sha256(b"\0".join([told, *code])).digest()[:7])
 
 
 def _row(student: str, exercise: Exercise, verdict: Verdict, raised: Raised | None) -> Row:
@@ -160,31 +210,8 @@ def _row(student: str, exercise: Exercise, verdict: Verdict, raised: Raised | No
         evidence = first.evidence or ""
         if raised is not None:
             evidence = f"{evidence}; the cell itself raised {raised.kind}: {raised.message}"
-        failure = Failure(first.claim, evidence, first.hint, lines)
+        shown = tuple(map(tidy, lines[:5]))
+        failure = Failure(tidy(first.claim), tidy(evidence), tidy(first.hint), shown)
     return Row(
         student, exercise.id, verdict.points, exercise.points, verdict.status, failure=failure
     )
-
-
-def uses_package(source: str, lesson: str) -> bool:
-    """Whether an answer calls a function of this package: for an instructor to look at."""
-    try:
-        answer, setup = ast.parse(source), ast.parse(lessons()[lesson].setup)
-    except SyntaxError:  # a magic, a shell command
-        return False
-    names: set[str] = set()
-    for node in [*ast.walk(setup), *ast.walk(answer)]:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("course_utils"):
-            names |= {alias.asname or alias.name for alias in node.names}
-        elif isinstance(node, ast.Import):
-            ours = [alias for alias in node.names if alias.name.startswith("course_utils")]
-            names |= {(alias.asname or alias.name).partition(".")[0] for alias in ours}
-    calls = [node.func for node in ast.walk(answer) if isinstance(node, ast.Call)]
-    return any(_root(call) in names for call in calls)
-
-
-def _root(node: ast.expr) -> str:
-    """The first name of a.b.c."""
-    while isinstance(node, ast.Attribute):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else ""

@@ -4,7 +4,8 @@
 
 Messages of `wire` come in at standard input and go out at standard output: ("run", source) runs a
 cell, ("call", name, inputs) observes one call of a function that stands there now. What a lesson's
-setup cell imports for the eye (plots, widgets) is replaced by modules that do nothing.
+setup cell imports for the eye (plots, widgets) is replaced by modules that do nothing, and so are
+commands, %matplotlib and matplotlib.pyplot: a helper that also draws keeps helping.
 """
 
 import contextlib
@@ -12,9 +13,11 @@ import importlib.abc
 import importlib.machinery
 import os
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 from typing import BinaryIO
 
+import numpy as np
 import torch
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -25,15 +28,76 @@ ABSENT = tuple(f"course_utils.{name}" for name in ("plots", "widgets", "checks",
 ABSENT += ("course_utils.progress", "matplotlib.pyplot", "ipywidgets")
 
 
+class _Drawing:
+    """Whatever is asked of a figure, an axis or a slider: it takes anything and does nothing."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *_: object, **__: object) -> object:
+        return self
+
+    def __enter__(self) -> object:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __iter__(self) -> Iterator:
+        return iter((self,))  # line, = plt.plot(...)
+
+    def __getitem__(self, _: object) -> object:
+        return self
+
+    def __setitem__(self, *_: object) -> None:
+        pass
+
+
 class _Nothing(ModuleType):
-    """A module whose every function takes anything and returns None; `use` returns its answer."""
+    """A module whose every function takes anything; `use` returns its answer."""
 
     __path__ = ()
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
             raise AttributeError(name)
-        return _second if name == "use" else _nothing
+        return SPECIAL.get(name, DRAWING)
+
+
+def _subplots(nrows: int = 1, ncols: int = 1, *_: object, **__: object) -> tuple:
+    """A figure, and one axis or an array of them, so that they can be unpacked."""
+    axes = np.full((nrows, ncols), None, dtype=object)
+    for place in np.ndindex(axes.shape):
+        axes[place] = DRAWING
+    return DRAWING, (axes.squeeze() if axes.size > 1 else DRAWING)
+
+
+def _second(_: object, answer: object) -> object:
+    return answer
+
+
+DRAWING = _Drawing()
+SPECIAL = {"use": _second, "subplots": _subplots, "hist": lambda *_, **__: (DRAWING,) * 3}
+
+
+class _Shell(InteractiveShell):
+    """A shell in which !commands, %matplotlib and %gui do nothing: what stands below them runs."""
+
+    def system(self, cmd: str) -> None:
+        """Of !command: there are no processes here."""
+
+    def getoutput(self, *_: object, **__: object) -> list:
+        """Of x = !command: nothing was printed."""
+        return []
+
+    def enable_matplotlib(self, gui: str | None = None) -> tuple[str, str]:
+        """Of %matplotlib: nothing is drawn here."""
+        return gui or "inline", "inline"
+
+    def enable_gui(self, gui: str | None = None) -> None:
+        """Of %gui: there is no screen."""
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -53,7 +117,7 @@ def main() -> None:
     torch.set_num_threads(1)
     sys.meta_path.insert(0, _Finder())
     incoming, outgoing = _pipes()
-    shell = InteractiveShell.instance()
+    shell = _Shell.instance()
     _send(outgoing, "ready")
     while head := incoming.read(wire.LENGTH.size):
         order = wire.decode(incoming.read(*wire.LENGTH.unpack(head)))
@@ -99,14 +163,6 @@ def _text(error: BaseException) -> str:
         return str.__str__(str(error))[: wire.TEXT_LIMIT]
     except Exception as worse:
         return f"(its message cannot be shown: {type(worse).__name__})"
-
-
-def _nothing(*_: object, **__: object) -> None:
-    return None
-
-
-def _second(_: object, answer: object) -> object:
-    return answer
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """Read a submitted notebook: find the answers, keep the helpers, leave out what is ours.
 
 An answer is found by its cell's id, else by nbgrader's `grade_id`, else by a `def` of its name. Of
-two candidates the first counts, and that is reported. Any other code cell that is not one of the
-lesson's runs too, in document order: an answer may need it.
+two candidates the first counts that is no untouched stub, and that is reported. Any other code cell
+that is not one of the lesson's runs too, in document order, and of a changed cell of the lesson the
+imports and functions that were added: an answer may need them.
 """
 
+import ast
 import json
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -18,8 +22,15 @@ from course_utils.grading.base import Cell, Unreadable, Work
 from course_utils.runtime import project_root
 
 SIZE_LIMIT = 30 * 2**20  # bytes of a notebook with its pictures
-CELL_LIMIT = 5000
+CELL_LIMIT, CODE_LIMIT = 5000, 100_000  # code cells; characters of one that are looked through
+MAGIC = re.compile(r"^[ \t]*[%!].*$", re.MULTILINE)
+DEFINED = r"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+NAME\b"
+ASSIGNED = r"^NAME[ \t]*(?::[^=\n]*)?=(?!=)(?![ \t]*use\()"
+IMPORTED = r"^[ \t]*(?:from|import)\b[^\n]*\bNAME\b"
+PACKAGE = "course_utils"
+NO_MATHS = {"checks", "derivation", "runtime", "widgets", "plots", "progress", "observing"}
 OURS = re.compile(r"(answer|check)-(\d\d-e\d+)")
+_editions: list[Path] = []
 
 
 class Lesson:
@@ -38,15 +49,29 @@ class Lesson:
         self.setup = next(self.sources[name] for name in tags if "setup" in tags[name])
         self.needed = [self.sources[name] for name in tags if "needed" in tags[name]]
         self.setup_id = next(name for name in tags if "setup" in tags[name])
+        self.texts = frozenset(self.sources.values())
         self.exercises = exercises.of_lesson(self.number)
 
 
 @cache
 def lessons() -> dict[str, Lesson]:
     """Every stored lesson that asks something, by number."""
-    stored = sorted((project_root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    folder = _editions[-1] if _editions else project_root() / "notebooks"
+    stored = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     asked = [path for path in stored if exercises.of_lesson(path.stem[:2])]
     return {path.stem[:2]: Lesson(path) for path in asked}
+
+
+@contextmanager
+def edition(folder: Path) -> Iterator[None]:
+    """In this block the lessons are those of a folder: a student writes into the stored ones."""
+    _editions.append(folder)
+    lessons.cache_clear()
+    try:
+        yield
+    finally:
+        _editions.pop()
+        lessons.cache_clear()
 
 
 def read(path: Path, name: str = "") -> Work:
@@ -61,19 +86,36 @@ def read(path: Path, name: str = "") -> Work:
     """
     cells = _code_cells(path)
     lesson = _lesson_of(cells, name or path.name)
-    found, flags = _answers(cells, lesson)
+    found, left_out, flags = _answers(cells, lesson)
     kept = []
     for index, cell in enumerate(cells):
-        name = cell["id"]
+        match = OURS.fullmatch(cell["id"])
         if index in found:
             kept.append(Cell(cell["source"], exercise=found[index]))
-        elif (match := OURS.fullmatch(name)) and match[1] == "check":
-            kept.append(Cell("", closes=match[2]))
-        elif name == lesson.setup_id and cell["source"].strip() != lesson.setup:
+        elif match and match[1] == "check":
+            kept.append(Cell(_added(cell, lesson), closes=match[2]))
+        elif cell["id"] == lesson.setup_id and cell["source"].strip() != lesson.setup:
             kept.append(Cell(cell["source"]))  # an import that the student added to the setup
-        elif not _is_ours(cell, lesson) and index not in _copies(cells, lesson):
+        elif cell["id"] in lesson.sources and not _is_marked(cell, lesson):
+            kept.append(Cell(_added(cell, lesson)))
+        elif cell["source"].strip() not in lesson.texts and index not in left_out:
             kept.append(Cell(cell["source"]))
-    return Work(lesson.number, tuple(kept), flags)
+    whole = [cell for cell in kept if cell.source or cell.closes]
+    return Work(lesson.number, tuple(whole), flags)
+
+
+def _added(cell: dict, lesson: Lesson) -> str:
+    """The imports and functions that a student wrote into a cell of ours; nothing else of it."""
+    ours = lesson.sources.get(cell["id"], "")
+    if cell["source"].strip() == ours:
+        return ""
+    kinds = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef
+    try:
+        before = {ast.dump(node) for node in parsed(ours)}
+        added = [node for node in parsed(cell["source"]) if isinstance(node, kinds)]
+        return "\n".join(ast.unparse(node) for node in added if ast.dump(node) not in before)
+    except RecursionError:  # nobody nests so deeply by accident
+        return ""
 
 
 def _code_cells(path: Path) -> list[dict]:
@@ -135,33 +177,105 @@ def _named(cell: dict, lesson: Lesson) -> bool:
 
 def _is_ours(cell: dict, lesson: Lesson) -> bool:
     """By id; a notebook that lost its ids, by source."""
-    return cell["id"] in lesson.sources or cell["source"].strip() in lesson.sources.values()
+    return cell["id"] in lesson.sources or cell["source"].strip() in lesson.texts
+
+
+def _is_marked(cell: dict, lesson: Lesson) -> bool:
+    """Whether an id or grade_id says that an answer stands here."""
+    names = {f"answer-{exercise.id}" for exercise in lesson.exercises}
+    return cell["grade_id"] in names or cell["id"] in names
+
+
+def _answers(cells: list[dict], lesson: Lesson) -> tuple[dict[int, str], set[int], dict]:
+    """Index -> exercise id; the indices of second answers, which are not run; flags by exercise."""
+    found, left_out, flags = {}, set(), {}
+    for exercise in lesson.exercises:
+        answers = [i for i in _candidates(cells, exercise, lesson) if i not in found]
+        if answers:
+            found[answers[0]] = exercise.id
+            left_out |= set(answers[1:])
+        if len(answers) > 1:
+            flags[exercise.id] = ("duplicate",)
+    return found, left_out - set(found), flags
 
 
 def _candidates(cells: list[dict], exercise: exercises.Exercise, lesson: Lesson) -> list[int]:
-    """Indices of the cells that may be the answer, best first."""
-    wanted, defined = f"answer-{exercise.id}", rf"^(?:async\s+)?def\s+{exercise.name}\b"
+    """Indices of the cells that may be the answer: the first counts, the others are not run.
+
+    Of the cells that carry the answer's id or grade_id those that bind its name: a cell that was
+    split carries the mark twice. An untouched stub gives way to any other cell that defines it.
+    """
+    wanted, name = f"answer-{exercise.id}", re.escape(exercise.name)
     by_id = [i for i, cell in enumerate(cells) if cell["id"] == wanted]
     by_grade = [i for i, cell in enumerate(cells) if cell["grade_id"] == wanted]
-    others = [i for i, cell in enumerate(cells) if cell["id"] not in lesson.sources]
-    by_def = [i for i in others if re.search(defined, cells[i]["source"], re.MULTILINE)]
-    by_def = [i for i in by_def if not cells[i]["grade_id"]]
-    return list(dict.fromkeys(by_id + by_grade)) or by_def
+    marked = list(dict.fromkeys(by_id + by_grade))
+    ours = lesson.texts - {lesson.sources.get(wanted, "")}
+    free = [i for i, cell in enumerate(cells) if not _is_marked(cell, lesson)]
+    free = [i for i in free if cells[i]["source"].strip() not in ours]
+    free = [i for i in free if cells[i]["id"] not in lesson.sources]
+
+    def among(indices: list[int], *patterns: str) -> list[int]:
+        bound = re.compile("|".join(patterns).replace("NAME", name), re.MULTILINE)
+        return [i for i in indices if bound.search(cells[i]["source"])]
+
+    def is_stub(index: int) -> bool:
+        return "raise NotImplementedError(" in cells[index]["source"]
+
+    binding = sorted(among(marked, DEFINED, ASSIGNED, IMPORTED), key=is_stub)
+    if binding and not is_stub(binding[0]):
+        return binding
+    elsewhere = among(free, DEFINED) or ([] if marked else among(free, ASSIGNED))
+    return elsewhere + binding or marked[:1]
 
 
-def _answers(cells: list[dict], lesson: Lesson) -> tuple[dict[int, str], dict[str, tuple]]:
-    """Index -> exercise id, and flags by exercise id."""
-    found, flags = {}, {}
-    for exercise in lesson.exercises:
-        candidates = [i for i in _candidates(cells, exercise, lesson) if i not in found]
-        if candidates:
-            found[candidates[0]] = exercise.id
-        if len(candidates) > 1:
-            flags[exercise.id] = ("duplicate",)
-    return found, flags
+def parsed(source: str) -> list[ast.stmt]:
+    """The statements of a cell, magics and commands left out; none where it cannot be read."""
+    try:
+        return ast.parse(MAGIC.sub("", source[:CODE_LIMIT])).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
 
 
-def _copies(cells: list[dict], lesson: Lesson) -> set[int]:
-    """Cells that carry an answer's id or grade_id a second time: they are not run."""
-    names = {f"answer-{exercise.id}" for exercise in lesson.exercises}
-    return {i for i, cell in enumerate(cells) if cell["grade_id"] in names or cell["id"] in names}
+def uses_package(work: Work, exercise: exercises.Exercise) -> bool:
+    """Whether an answer leads to a function of this package's maths: an instructor is to look.
+
+    From the answer's name over what the student's cells bind; only names are followed.
+    """
+    leads: dict[str, set[str]] = {}
+    setup = lessons()[work.lesson].setup
+    for source in (setup, *(cell.source for cell in work.cells)):
+        for statement in parsed(source):
+            for name, found in _bound(statement):
+                leads.setdefault(name, set()).update(found)
+    seen, todo = set(), {exercise.name}
+    while todo:
+        seen |= todo
+        todo = set().union(*(leads.get(name, ()) for name in todo)) - seen
+    return PACKAGE in seen
+
+
+def _bound(statement: ast.stmt) -> list[tuple[str, set[str]]]:
+    """The names that a statement binds, each with the names that it reads."""
+    nodes = list(ast.walk(statement))
+    notes = [getattr(node, part, None) for node in nodes for part in ("annotation", "returns")]
+    hidden = {id(inner) for note in notes if note is not None for inner in ast.walk(note)}
+    names = [node for node in nodes if isinstance(node, ast.Name) and id(node) not in hidden]
+    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    found = [pair for node in imports for pair in _imported(node)]
+    read |= {PACKAGE for _, what in found if what}
+    bound = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [(statement.name, read)]
+    return found if statement in imports else [(name, read) for name in bound]
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> list[tuple[str, set[str]]]:
+    """The names that an import binds; of the package's maths lead to PACKAGE."""
+    above = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+    found = []
+    for alias in node.names:
+        parts = f"{above}{alias.name}".split(".")
+        maths = parts[0] == PACKAGE and not set(parts) & NO_MATHS
+        found.append((alias.asname or alias.name.split(".")[0], {PACKAGE} if maths else set()))
+    return found

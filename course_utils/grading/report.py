@@ -32,17 +32,20 @@ pre{background:#f4f4f4;padding:.6em;white-space:pre-wrap;overflow-wrap:anywhere}
 def write_all(out: Path, results: list[Result], ignored: Iterable[Ignored] = ()) -> list[Path]:
     """Write every table and page below `out`; returns their paths, the table of grades first.
 
-    grades.csv, grades.json, canvas.csv, moodle.csv, summary.txt, files.csv and feedback/*.html.
+    grades.csv, grades.json, canvas.csv, moodle-05.csv (one for each lesson), files.csv,
+    summary.txt and feedback/*.html.
     """
     results = sorted(results, key=lambda result: (result.lesson, result.student, result.number))
     written = [
         _write(out / "grades.csv", _csv(COLUMNS, _grades(results))),
         _write(out / "grades.json", _json(results)),
         _write(out / "canvas.csv", _canvas(results)),
-        _write(out / "moodle.csv", _moodle(results)),
         _write(out / "files.csv", _files(results, ignored)),
         _write(out / "summary.txt", summary(results)),
     ]
+    for lesson in sorted({result.lesson for result in results if result.lesson}):
+        found = [result for result in results if result.lesson == lesson]
+        written.append(_write(out / f"moodle-{lesson}.csv", _moodle(found)))
     (out / "feedback").mkdir(exist_ok=True)
     return written + [_write(out / "feedback" / page_name(r), feedback(r)) for r in results]
 
@@ -54,8 +57,7 @@ def feedback(result: Result) -> str:
     parts = [f"<h1>{_h(title)}</h1>", f"<p><strong>{total[0]} of {total[1]} points</strong></p>"]
     parts += [_section(row) for row in result.rows]
     parts.append(
-        f"<p>File {_h(result.source)} · hidden inputs drawn with seed {result.seed}. "
-        "The same check runs in your notebook, on other inputs.</p>"
+        f"<p>File {_h(result.source)}. The same check runs in your notebook, on other inputs.</p>"
     )
     head = f'<meta charset="utf-8"><title>{_h(title)}</title><style>{STYLE}</style>'
     body = "\n".join(parts)
@@ -141,23 +143,24 @@ def _canvas(results: list[Result]) -> str:
 
 
 def _moodle(results: list[Result]) -> str:
-    """Moodle's offline grading worksheet, a row for each student and lesson."""
+    """Moodle's offline grading worksheet of one lesson, as Moodle has one for an assignment."""
     columns = ("Identifier", "Full name", "Grade", "Maximum Grade", "Feedback comments")
     rows = []
     for result in results:
         points = sum(row.points for row in result.rows)
         told = "; ".join(f"{row.exercise} {row.status}" for row in result.rows)
         identifier = f"Participant {result.number}" if result.number else ""
-        possible = _possible(result.lesson) if result.lesson else 0
-        rows.append((identifier, result.student, points, possible, told))
+        rows.append((identifier, result.student, points, _possible(result.lesson), told))
     return _csv(columns, rows)
 
 
 def _files(results: list[Result], ignored: Iterable[Ignored]) -> str:
     """Which file counted for whom, and which did not and why."""
-    rows = [(result.source, result.student, result.lesson, "graded") for result in results]
-    rows += [(item.source, "", "", item.reason) for item in ignored]
-    return _csv(("file", "student", "lesson", "what became of it"), rows)
+    rows = [
+        (result.source, result.student, result.how, result.lesson, "read") for result in results
+    ]
+    rows += [(item.source, "", "", "", item.reason) for item in ignored]
+    return _csv(("file", "student", "told by", "lesson", "what became of it"), rows)
 
 
 def _json(results: list[Result]) -> str:
@@ -180,7 +183,7 @@ def _harmless(cell: object) -> object:
 
 def _write(target: Path, text: str) -> Path:
     partial = target.with_name(f"{target.name}.partial")
-    partial.write_text(text, "utf-8", errors="surrogateescape")
+    partial.write_text(text, "utf-8")
     os.replace(partial, target)
     return target
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from course_utils import exercises
-from course_utils.grading.base import Row, Unreadable, version
+from course_utils.grading.base import Row, Unreadable, tidy, version
 from course_utils.grading.box import Box
 from course_utils.grading.collect import Upload
 from course_utils.grading.grade import NoBox, grade
@@ -24,9 +24,13 @@ from course_utils.grading.notebook import read
 TRIES = 3  # for a machine that does not open a box
 
 
+class Unfinished(ValueError):
+    """Uploads that could not be graded, by no fault of theirs: no box opened, or a mistake here."""
+
+
 @dataclass(frozen=True)
 class Result:
-    """One upload, graded: where it came from, the seed of its hidden inputs, its rows."""
+    """One upload, graded: whose it is and how that was told, the run's seed, its rows."""
 
     student: str
     number: str
@@ -36,6 +40,7 @@ class Result:
     seed: int
     seconds: float
     rows: tuple[Row, ...]
+    how: str = ""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -55,7 +60,7 @@ class Result:
     def is_current(self) -> bool:
         """Whether the checks that gave these rows are those of today."""
         if not self.lesson:
-            return True
+            return False  # reading it again costs little, and the reader may have been mended
         asked = {ex.id: version(ex) for ex in exercises.of_lesson(self.lesson)}
         return {row.exercise: row.checks for row in self.rows} == asked
 
@@ -82,7 +87,7 @@ class Journal:
         before = {result.seed for result in self.results.values()}
         if seed is not None and before - {seed}:
             raise ValueError(f"graded here with seed {min(before - {seed})}; asked for {seed}")
-        self.seed = seed if seed is not None else next(iter(before), secrets.randbits(32))
+        self.seed = seed if seed is not None else next(iter(before), secrets.randbits(48))
 
     def find(self, upload: Upload) -> Result | None:
         """What an upload with these bytes got before."""
@@ -109,10 +114,10 @@ def grade_upload(upload: Upload, seed: int, sandbox: bool = True) -> Result:
         lesson = work.lesson
         rows = _patiently(lambda: grade(work, upload.student, seed, lambda: Box(sandbox=sandbox)))
     except Unreadable as error:
-        rows = [Row(upload.student, "", 0, 0, "UNREADABLE", reason=str(error))]
+        rows = [Row(upload.student, "", 0, 0, "UNREADABLE", reason=tidy(str(error)))]
     seconds = round(time.monotonic() - begun, 2)
     fields = (upload.student, upload.number, upload.source, upload.digest, lesson, seed, seconds)
-    return Result(*fields, tuple(rows))
+    return Result(*fields, tuple(rows), upload.how)
 
 
 def lesson_of(upload: Upload) -> str:
@@ -143,19 +148,38 @@ def grade_all(
     for result in run(list(todo.values())):
         before = journal.find(todo[result.digest, result.student, result.number])
         merged, changes = _merged(before, result)
-        journal.add(merged)
+        if before is None or before.rows != merged.rows:
+            journal.add(merged)
         yield merged, changes
 
 
 def in_threads(uploads: list[Upload], seed: int, workers: int, sandbox: bool) -> Iterator[Result]:
-    """Grade on this machine: each upload runs in a process of its own, so threads are enough."""
+    """Grade on this machine: each upload runs in a process of its own, so threads are enough.
+
+    Raises:
+        Unfinished: some uploads could not be graded; after all others were.
+    """
     with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(grade_upload, upload, seed, sandbox) for upload in uploads]
+        futures = {pool.submit(grade_upload, upload, seed, sandbox): upload for upload in uploads}
         try:
-            for future in as_completed(futures):
-                yield future.result()
+            yield from _finished(as_completed(futures), futures)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _finished(coming: Iterable, futures: dict) -> Iterator[Result]:
+    """The results as they come; what stopped one upload is told when all others are done."""
+    failed: list[tuple[Upload, BaseException]] = []
+    for future in coming:
+        if (error := future.exception()) is None:
+            yield future.result()
+        else:
+            failed.append((futures[future], error))
+    if failed:
+        told = "; ".join(f"{upload.source}: {error!r}" for upload, error in failed[:5])
+        raise Unfinished(
+            f"{len(failed)} uploads were not graded, run it again: {told}"
+        ) from failed[0][1]
 
 
 def on_cluster(uploads: list[Upload], seed: int, address: str, sandbox: bool) -> Iterator[Result]:
@@ -172,9 +196,8 @@ def on_cluster(uploads: list[Upload], seed: int, address: str, sandbox: bool) ->
         raise ValueError(f"no scheduler answers at {address!r}: {error}") from None
     with client:
         given = {"seed": seed, "sandbox": sandbox, "pure": False, "retries": 2}
-        futures = client.map(grade_upload, uploads, **given)
-        for future in distributed.as_completed(futures):
-            yield future.result()
+        futures = dict(zip(client.map(grade_upload, uploads, **given), uploads, strict=True))
+        yield from _finished(distributed.as_completed(futures), futures)
 
 
 def _patiently(work: Callable[[], list[Row]]) -> list[Row]:

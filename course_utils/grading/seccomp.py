@@ -2,7 +2,7 @@
 
 A process limit does not bind root and a cgroup is not always there, so starting a process is
 refused by the kernel itself: clone without CLONE_THREAD, fork and vfork fail with EPERM. Threads
-can be had. Memory that counts for no address space (memfd, System V segments) is refused, too.
+can be had. Memory that counts for no address space (memfd, System V) is refused, too.
 """
 
 import errno
@@ -25,6 +25,8 @@ TABLES = {
             "vfork": 58,
             "ptrace": 101,
             "shmget": 29,
+            "semget": 64,
+            "msgget": 68,
             "memfd_create": 319,
             "unshare": 272,
             "setns": 308,
@@ -42,6 +44,8 @@ TABLES = {
         "refused": {
             "ptrace": 117,
             "shmget": 194,
+            "semget": 190,
+            "msgget": 186,
             "memfd_create": 279,
             "unshare": 97,
             "setns": 268,

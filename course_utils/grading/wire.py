@@ -20,6 +20,7 @@ from course_utils.observing import OUTPUT_LIMIT, Observed, Raised, Recipe, Seed
 
 LENGTH = struct.Struct("<Q")
 MESSAGE_LIMIT = 64 * 2**20  # bytes
+JSON_LIMIT = 8 * 2**20  # bytes of its structure, which takes up to twenty times as much memory
 TEXT_LIMIT = 2000  # characters of an error's message or line
 DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float64, torch.float32, torch.float16)}
 DTYPES |= {str(d).removeprefix("torch."): d for d in (torch.bfloat16, torch.bool, torch.uint8)}
@@ -52,12 +53,14 @@ def decode(body: bytes) -> object:
     """
     try:
         (size,) = LENGTH.unpack_from(body)
+        if size > JSON_LIMIT:
+            raise Malformed(f"a structure of {size} bytes; at most {JSON_LIMIT}")
         packed = json.loads(body[LENGTH.size : LENGTH.size + size])
         return _unpack(packed, memoryview(body)[LENGTH.size + size :], _offsets())
     except Malformed:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, struct.error, RecursionError) as error:
-        raise Malformed(f"{type(error).__name__}: {error}") from None
+    except Exception as error:  # whatever hostile bytes make json, numpy and torch raise
+        raise Malformed(f"{type(error).__name__}: {error!s:.200}") from None
 
 
 def observed(value: object, inputs: int) -> Observed:
@@ -70,6 +73,8 @@ def observed(value: object, inputs: int) -> Observed:
         raise Malformed("not the record of a call")
     if len(value.stdout) > OUTPUT_LIMIT:
         raise Malformed("more output than is kept")
+    if not all(isinstance(part, tuple) for part in (value.grads, value.calls, value.inputs_after)):
+        raise Malformed("not one entry for each input")
     error = value.error
     whole = (len(value.grads), len(value.calls), len(value.inputs_after)) == (inputs,) * 3
     if error is None and not whole:
