@@ -235,7 +235,7 @@ def losses(steps: Sequence | None = None) -> Picture:
     ax.plot(number, [s.discriminator_loss for s in steps], color=BOUND, label="D's loss")
     ax.plot(number, [s.generator_loss for s in steps], color=MODEL, label="G's loss")
     ax.axhline(math.log(4), color=EXACT, ls="--", lw=1.5, label="log 4: D tosses a coin")
-    ax.set(xlabel="step", ylabel="loss, nats", title=f"step {len(steps)}")
+    ax.set(xlabel="step", ylabel="loss, nats", ylim=(0, 3), title=f"step {len(steps)}")
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     last = f"D {steps[-1].discriminator_loss:.2f}, G {steps[-1].generator_loss:.2f}"
     return Picture(fig, f"Losses over {len(steps)} steps, at the end {last} nats; log 4 is 1.39.")
