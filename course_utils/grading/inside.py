@@ -14,6 +14,7 @@ import importlib.machinery
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType
 from typing import BinaryIO
 
@@ -141,7 +142,10 @@ def _call(shell: InteractiveShell, name: str, inputs: list, seconds: float) -> O
     if not callable(answer):
         kind = "nothing" if answer is None else f"a {type(answer).__name__}"
         return Observed(error=Raised("NameError", f"{name} is {kind} here, not a function"))
-    return observe(answer, *inputs, seconds=seconds)
+    seen = observe(answer, *inputs, seconds=seconds)
+    if seen.error is None:
+        return seen
+    return replace(seen, error=wire.raised(seen.error.kind, seen.error.message, seen.error.lines))
 
 
 def _send(outgoing: BinaryIO, value: object) -> None:

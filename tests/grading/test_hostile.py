@@ -67,7 +67,8 @@ AT_THE_TOP = {
     "patches": {
         "08-e1": "import torch\ntorch.allclose = torch.equal = lambda *a, **k: True\n"
         "torch.Tensor.__eq__ = torch.Tensor.__le__ = lambda a, b: True",
-        "08-e2": "import builtins\nbuiltins.isinstance = lambda *a: True\nbuiltins.abs = lambda x: 0",
+        "08-e2": "import builtins\nbuiltins.isinstance = lambda *a: True\n"
+        "builtins.abs = lambda x: 0",
         "08-e3": "import course_utils.observing as o\n"
         "o.Observed.__init__ = lambda self, *a, **k: None",
         "08-e4": "get_ipython().run_cell = lambda *a, **k: None\n"
