@@ -10,6 +10,8 @@ from course_utils import diffusion
 from course_utils.data import mixture
 from course_utils.diffusion import NoiseSchedule
 from course_utils.distributions import GaussianMixture, gaussian_kl, gaussian_log_prob
+from course_utils.runtime import available_devices
+from tests.conftest import require
 
 f64 = torch.float64
 STEEP = NoiseSchedule(torch.linspace(0.05, 0.6, 10, dtype=f64))
@@ -361,6 +363,20 @@ def test_the_same_seed_gives_the_same_samples_and_no_graph():
         for _ in range(2)
     )
     assert torch.equal(one, two) and not one.requires_grad
+
+
+@pytest.mark.gpu
+def test_on_an_accelerator_it_computes_what_it_computes_on_the_cpu():
+    there = available_devices()[0]
+    require("gpu", there != "cpu", "no accelerator")
+    x, output, z, t = draws(4, 2).float(), draws(4, 4).float(), draws(4, 2).float(), 7
+    times = torch.tensor([1, 2, 7, 10])
+    step = diffusion.p_sample(STEEP, output.to(there), x.to(there), t, z.to(there))
+    torch.testing.assert_close(step.cpu(), diffusion.p_sample(STEEP, output, x, t, z))
+    xt = diffusion.q_sample(STEEP, x.to(there), times.to(there), z.to(there))
+    torch.testing.assert_close(xt.cpu(), diffusion.q_sample(STEEP, x, times, z))
+    arguments = {"shape": (3, 2), "rng": torch.Generator().manual_seed(0), "device": there}
+    assert diffusion.sample(Recorder(), STEEP, **arguments).device.type == there
 
 
 # ---- another library
