@@ -183,13 +183,12 @@ def short_run(
 
 
 def snapshots(readings: Sequence[Reading] = (), count: int = 6) -> Picture:
-    """Samples at equally distant readings, one small picture each, as slides show them."""
+    """Samples at equally distant readings, as slides show them; those far out on the border."""
     readings = readings or _demo()
     kept = [readings[round(i)] for i in np.linspace(0, len(readings) - 1, count)]
-    furthest = max(float(r.points.abs().max()) for r in kept)
     fig, (axes,) = subplots(1, count, width=12, height=2.6)
     for ax, r in zip(axes, kept, strict=True):
-        _points(ax, r.points, mixture("ring8").means, 1.1 * furthest, f"step {r.step}")
+        _points(ax, r.points.clamp(-4, 4), mixture("ring8").means, 4.2, f"step {r.step}")
         ax.set(xlabel="x₁", ylabel="x₂" if r is kept[0] else "", xticks=[], yticks=[])
     hits = ", ".join(f"{r.hit} at step {r.step}" for r in kept)
     return Picture(fig, f"Six pictures of the samples over training; modes hit of 8: {hits}.")
