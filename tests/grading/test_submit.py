@@ -24,7 +24,7 @@ from tests.grading.submissions import answered, code, position, require_sandbox,
 
 STEM = "08_gan_minimax"
 NAMES = [f"08-e{number}" for number in range(1, 7)]
-FAST = Limits(call=1.5, grace=1.0, cell=4.0)
+FAST = Limits(call=1.5, grace=1.0, cell=3.0)
 PASSED = [Row("you", name, 5, 5, "PASS") for name in NAMES]
 
 
@@ -75,7 +75,8 @@ def with_helpers() -> dict:
     )
     cells = notebook["cells"]
     cells[position(notebook, "08-setup")]["source"] += "\nimport numpy as np"
-    cells.insert(position(notebook, "answer-08-e1"), code("s = torch.sigmoid"))
+    for helper in (code("sigmoid = torch.sigmoid", "0b1c2d3e"), code("s = sigmoid")):
+        cells.insert(position(notebook, "answer-08-e1"), helper)
     del cells[position(notebook, "answer-08-e6")]
     return notebook
 
@@ -96,7 +97,7 @@ def test_a_students_own_folder_gets_the_graders_verdicts(clone, project, monkeyp
     if clone:
         require("git", bool(shutil.which("git")), "no git here")
         cloned(project)
-        ours = notebook["cells"][position(notebook, "08-1-densities")]
+        ours = notebook["cells"][position(notebook, "08-G1")]
         ours["source"] = "".join(ours["source"]) + "\ndef value(t, dx):\n    return t.sum() * dx\n"
         answer = notebook["cells"][position(notebook, "answer-08-e2")]
         answer["source"] = (
@@ -123,7 +124,7 @@ def test_a_students_own_folder_gets_the_graders_verdicts(clone, project, monkeyp
 
 
 OWN = {
-    "08-e1": "def optimal_discriminator(log_p, log_p_g):\n    while True: pass",
+    "08-e1": "while True: pass",
     "08-e2": "def minimax_value(p, p_g, logit, dx):\n    import os; os._exit(3)",
     "08-e4": "print('x' * 100_000)\n" + solution("08-e4"),
 }
@@ -137,6 +138,7 @@ def test_without_a_sandbox_it_runs_on_the_students_own_machine(open_box, project
     lines = handed_in("08", path, project / "mine.ipynb").splitlines()
     assert lines[1] == "no sandbox on plan9: your code runs without one, it is your own"
     assert verdicts("\n".join(lines)) == ["NOT YET", "NOT YET", *["PASS"] * 4], lines
+    assert "the cell was stopped: no answer in time" in "".join(lines)
     assert (project / "mine.ipynb").read_bytes() == path.read_bytes()
 
 
