@@ -37,7 +37,7 @@ def test_help_does_not_wait_for_torch():
     assert ran.stdout.strip() == "none", ran.stderr
     code, text = run("--help")
     assert code == 0
-    assert all(name in text for name in ("lab", "progress", "solve", "doctor"))
+    assert all(name in text for name in ("lab", "progress", "solve", "submit", "release", "doctor"))
 
 
 def test_progress_shows_every_exercise_and_resets_one(own_progress):
