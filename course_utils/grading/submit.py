@@ -110,7 +110,8 @@ def submit(lesson: str, file: Path | None = None, to: Path | None = None) -> Ite
     Args:
         lesson: its number, "05".
         file: the notebook; by default the lesson in this project.
-        to: the new file; by default build/submit/05_elbo.ipynb, or -2, -3, ... where that is there.
+        to: the new file; by default 05_elbo.ipynb (-2, -3, ... where that is there) in build/submit
+            of the project, or in the folder submit beside a `file` that was named.
 
     Raises:
         ValueError: no such lesson, a target that is there, or a notebook that cannot be graded.
@@ -119,7 +120,9 @@ def submit(lesson: str, file: Path | None = None, to: Path | None = None) -> Ite
     stored = notebook_path(lesson)
     if not exercises.of_lesson(lesson):
         raise ValueError(f"{stored.stem} has no exercises: there is nothing to hand in")
-    source, target = file or stored, _target(to, stored.stem)
+    own = file.parent if file else project_root() / "build"
+    source, target = file or stored, to or _next(own / "submit", stored.stem)
+    _refuse(target)
     data, saved = source.read_bytes(), datetime.fromtimestamp(source.stat().st_mtime)
     yield f"{source}, saved {saved:%Y-%m-%d %H:%M}: checking it on inputs that are new each time"
     why = box.available()
@@ -135,18 +138,19 @@ def submit(lesson: str, file: Path | None = None, to: Path | None = None) -> Ite
     yield f"Upload this file: {create(target, data)}"
 
 
-def _target(to: Path | None, stem: str) -> Path:
-    """The file to write; a number tells `course grade` which of two uploads is the later one."""
-    if to is None:
-        folder, number = project_root() / "build" / "submit", 2
-        to = folder / f"{stem}.ipynb"
-        while to.exists():
-            to, number = folder / f"{stem}-{number}.ipynb", number + 1
-    if to.suffix.lower() != ".ipynb":
-        raise ValueError(f"{to} is no name for a notebook; legal: a name that ends in .ipynb")
-    if to.exists() or to.is_symlink():
-        raise ValueError(f"{to} is there already; it was not touched: name another file")
-    return to
+def _next(folder: Path, stem: str) -> Path:
+    """A new file; its number tells `course grade` which of two uploads is the later one."""
+    target, number = folder / f"{stem}.ipynb", 2
+    while target.exists() or target.is_symlink():
+        target, number = folder / f"{stem}-{number}.ipynb", number + 1
+    return target
+
+
+def _refuse(target: Path) -> None:
+    if target.suffix.lower() != ".ipynb":
+        raise ValueError(f"{target} is no name for a notebook; legal: one that ends in .ipynb")
+    if target.exists() or target.is_symlink():
+        raise ValueError(f"{target} is there already; it was not touched: name another file")
 
 
 def _opener(why: str | None) -> Callable[[], Box]:

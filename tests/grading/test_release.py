@@ -17,9 +17,11 @@ from typer.testing import CliRunner
 from course_utils import exercises
 from course_utils.authoring import notebook_path
 from course_utils.cli import app
+from course_utils.exercises.base import judge
 from course_utils.grading import release as module
 from course_utils.grading.notebook import lessons
 from course_utils.grading.release import CONFIG_NAME, create, marked, release
+from course_utils.observing import observe
 from tests.grading.submissions import answered, position, solution
 
 PACKAGE = Path(module.__file__).parents[1]
@@ -193,6 +195,16 @@ def test_the_marks_stand_around_the_body_only(exercise):
     clear = ClearSolutions(code_stub={"python": exercise.stub.splitlines()[-1].strip()})
     cleared, _ = clear.preprocess_cell(cell, {"language": "python"}, 0)
     assert cleared.source == exercise.stub
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
+def test_the_usual_stub_of_nbgrader_gets_no_points_either(exercise):
+    """Hosts that read the marks and not our settings (CoCalc, Vocareum) release this one."""
+
+    def stub(*_: object) -> None:
+        raise NotImplementedError()
+
+    assert judge(exercise, stub, observe).points == 0
 
 
 def nbgrader(folder: Path, *arguments: str) -> str:
