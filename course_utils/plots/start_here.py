@@ -38,10 +38,11 @@ ARROWS = (
     "00 01, 00 02, 00 03, 00 04, 04 05, 05 06, 06 07, 00 08, 08 09, 09 10, "
     "05 12, 12 13, 13 14, 13 15, 15 16, 16 17"
 )
+BUILT = ("00", "05", "06", "08", "09", "12", "13")
 WIDTH, HEIGHT = 0.72, 0.7  # of a box, in units of the grid
 
 
-def dependency_map(built: Collection[str] = ("00", "05", "06", "08")) -> Picture:
+def dependency_map(built: Collection[str] = BUILT) -> Picture:
     """The 19 lessons as boxes, those that are `built` filled; arrows: the main lines."""
     from matplotlib.patches import FancyBboxPatch
 
