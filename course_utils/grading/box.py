@@ -217,7 +217,8 @@ def _walls(limits: Limits, seccomp_fd: int | None) -> list[str]:
             bwrap += ["--symlink", os.readlink(path), str(path)]
         elif path.is_dir():
             bwrap += ["--ro-bind", str(path), str(path)]
-    bwrap += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
+    # Run as root, the box owns what is root's: /proc/sys/kernel/core_pattern must not be written.
+    bwrap += ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
     bwrap += ["--size", str(2**20), "--tmpfs", "/dev/shm"]
     bwrap += ["--size", str(limits.disk), "--tmpfs", "/tmp", "--dir", "/tmp/home"]
     for place in _readable():

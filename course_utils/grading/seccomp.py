@@ -2,7 +2,8 @@
 
 A process limit does not bind root and a cgroup is not always there, so starting a process is
 refused by the kernel itself: clone without CLONE_THREAD, fork and vfork fail with EPERM. Threads
-can be had. Memory that counts for no address space (memfd, System V) is refused, too.
+can be had. Memory that counts for no address space (memfd, System V) is refused, too. A
+change of modes or owners is ignored: run as root, the box owns the host's /dev/null.
 """
 
 import errno
@@ -37,6 +38,8 @@ TABLES = {
             "bpf": 321,
             "perf_event_open": 298,
         },
+        # chmod, fchmod, chown, fchown, lchown, fchownat, fchmodat, *setxattr*, fchmodat2
+        "ignored": (90, 91, 92, 93, 94, 260, 268, 188, 189, 190, 463, 452),
     },
     "aarch64": {
         "audit": 0xC00000B7,
@@ -56,6 +59,7 @@ TABLES = {
             "bpf": 280,
             "perf_event_open": 241,
         },
+        "ignored": (52, 53, 54, 55, 5, 6, 7, 463, 452),
     },
 }
 NOT_THERE = {"clone3": 435, "io_uring_setup": 425, "memfd_secret": 447}  # ENOSYS: libc falls back
@@ -78,6 +82,8 @@ def program(machine: str) -> bytes:
     lines += [(LOAD, 0, 0, NUMBER), (JUMP_GREATER, 0, 1, X32), (RETURN, 0, 0, KILL)]
     for number in table["refused"].values():
         lines += [(JUMP_EQUAL, 0, 1, number), (RETURN, 0, 0, ERROR | errno.EPERM)]
+    for number in table["ignored"]:
+        lines += [(JUMP_EQUAL, 0, 1, number), (RETURN, 0, 0, ERROR)]  # no error: done, it seems
     for number in NOT_THERE.values():
         lines += [(JUMP_EQUAL, 0, 1, number), (RETURN, 0, 0, ERROR | errno.ENOSYS)]
     lines += [(JUMP_EQUAL, 0, 3, table["clone"]), (LOAD, 0, 0, FIRST_ARGUMENT)]

@@ -13,6 +13,13 @@ from course_utils.grading.notebook import read
 from tests.conftest import require
 
 SEED = 20
+SIGNATURE = {
+    "08-e1": "def optimal_discriminator(log_p, log_p_g):",
+    "08-e2": "def minimax_value(p, p_g, logit, dx):",
+    "08-e3": "def jsd_and_value(p, p_g, dx):",
+    "08-e4": "def generator_gradients(logit):",
+    "08-e5": "def non_saturating_gradient(theta, s2, x, dx):",
+}
 
 
 def require_sandbox() -> None:
@@ -60,3 +67,13 @@ def graded(notebook: dict, folder: Path, limits: Limits | None = None) -> dict[s
     path.write_text(json.dumps(notebook), "utf-8")
     rows = grade(read(path), "student", SEED, lambda: Box(limits))
     return {row.exercise: row for row in rows}
+
+
+def wrong(exercise: str) -> str:
+    """An answer of lesson 08 that is a constant."""
+    return f"{SIGNATURE[exercise]}\n    return 0.123"
+
+
+def body(exercise: str, lines: str) -> str:
+    """An answer of lesson 08 with these lines in it."""
+    return "\n    ".join([SIGNATURE[exercise], *lines.splitlines()])

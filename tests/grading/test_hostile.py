@@ -9,16 +9,9 @@ from pathlib import Path
 import pytest
 
 from course_utils.grading.box import Limits
-from tests.grading.submissions import answered, graded, require_sandbox
+from tests.grading.submissions import SIGNATURE, answered, body, graded, require_sandbox, wrong
 
 FAST = Limits(call=1.5, grace=1.0, cell=4.0)
-SIGNATURE = {
-    "08-e1": "def optimal_discriminator(log_p, log_p_g):",
-    "08-e2": "def minimax_value(p, p_g, logit, dx):",
-    "08-e3": "def jsd_and_value(p, p_g, dx):",
-    "08-e4": "def generator_gradients(logit):",
-    "08-e5": "def non_saturating_gradient(theta, s2, x, dx):",
-}
 # Each submission: attacks on up to five exercises of lesson 08; the sixth is answered right.
 IN_THE_BODY = {
     "loops": {
@@ -99,14 +92,6 @@ for fd in range(3, 64):
 @pytest.fixture(autouse=True)
 def sandbox():
     require_sandbox()
-
-
-def wrong(exercise: str) -> str:
-    return f"{SIGNATURE[exercise]}\n    return 0.123"
-
-
-def body(exercise: str, lines: str) -> str:
-    return "\n    ".join([SIGNATURE[exercise], *lines.splitlines()])
 
 
 def points_of_wrong(tmp_path: Path) -> dict[str, int]:
