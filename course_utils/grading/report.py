@@ -178,7 +178,10 @@ def _csv(columns: Iterable[str], rows: Iterable[tuple]) -> str:
 
 
 def _harmless(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t\r" and cell else cell
+    if not isinstance(cell, str) or not cell:
+        return cell
+    text = cell.replace("\r", " ")  # a new line for some, which csv does not quote
+    return f"'{text}" if cell[0] in "=+-@\t\r" else text
 
 
 def _write(target: Path, text: str) -> Path:
