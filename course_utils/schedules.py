@@ -115,8 +115,11 @@ def at_time(table: Tensor, t: Time, x: Tensor, first: int = 1) -> Tensor:
     """table[t], (B, 1, ..., 1) or for one t (1, 1, ..., 1), in the dtype and on the device of x.
 
     Raises:
-        ValueError: t outside first..T (on the CPU; an accelerator would have to wait for it).
+        ValueError: t outside first..T (on the CPU; an accelerator would have to wait for it), or x
+            of whole numbers, in whose dtype every coefficient would be 0.
     """
+    if not x.is_floating_point():
+        raise ValueError(f"x of {x.dtype}; legal: floating point, such as x.float()")
     if isinstance(t, int):
         t = torch.tensor([t])
     if t.device.type == "cpu" and len(t) and not first <= int(t.min()) <= int(t.max()) < len(table):

@@ -434,3 +434,9 @@ def test_a_step_of_the_sampler_is_that_of_diffusers(variance, clip, steps):
         rng = torch.Generator().manual_seed(t)
         step = theirs.step(output, int(few.time[t]) - 1, xt, generator=rng).prev_sample
         torch.testing.assert_close(mine, step, rtol=1e-5, atol=1e-5)
+
+
+def test_whole_numbers_are_refused_as_their_coefficients_would_be_0():
+    schedule, x0 = NoiseSchedule.linear(10), torch.ones(2, 3, dtype=torch.long)
+    with pytest.raises(ValueError, match="legal: floating point"):
+        diffusion.q_sample(schedule, x0, 5, torch.zeros(2, 3))
