@@ -88,7 +88,8 @@ HIERARCHY = (
     Property(
         "the reconstruction is log N(x; b c x, s0^2) where q(z1|x) is narrow",
         "With t1 near 0, z1 is c x, and log p(x|z1) is a log density of x: is s0 a standard "
-        "deviation in your code, and is the normalising constant there?",
+        "deviation in your code, and is the normalising constant there? (On a grid so narrow a q "
+        "falls between the points.)",
         _term("reconstruction", lambda d: _chain(d, t1=1e-12)),
     ),
     Property(
@@ -105,15 +106,15 @@ HIERARCHY = (
     ),
     Property(
         "kl_top is exact",
-        "The variance of q(z2|x) is right. What is its mean, two layers above x? And which terms "
-        "has KL(N(m, v) || N(0, 1))?",
+        "Has it the sign of a KL, never below 0? The variance of q(z2|x) is right then: what is "
+        "its mean, two layers above x? And which terms has KL(N(m, v) || N(0, 1))?",
         _term("kl_top", _chain),
     ),
     Property(
         "kl_inner is KL(q(z1|x) || p(z1)) where z2 plays no part (a = d = 0)",
-        "With a = d = 0 z2 tells nothing: N(c x, t1^2) is compared with N(0, s1^2), q first. The "
-        "second law knows no x: with p(z1|x), the slide's (E04), the bound climbs above the "
-        "evidence.",
+        "With a = d = 0 z2 tells nothing: N(c x, t1^2) is compared with N(0, s1^2), q first, with "
+        "the sign of a KL. The second law knows no x: with p(z1|x), the slide's (E04), the bound "
+        "climbs above the evidence.",
         _term("kl_inner", lambda d: _chain(d, a=0.0, d=0.0)),
     ),
     Property(
@@ -157,8 +158,8 @@ KERNEL = (
     ),
     Property(
         "with x0 = 0 it is noise of variance 1 - alpha_bar",
-        "The variance came out wrong: 1 - alpha_bar is a variance, and eps is multiplied by a "
-        "standard deviation (else the variance comes out squared). Use the eps that is given.",
+        "Is the eps that is given added, not subtracted? Is its factor the standard deviation? "
+        "1 - alpha_bar is a variance: with it as the factor the variance comes out squared.",
         equals(q_sample, lambda d: _one_image(d, x0=0), "x_t"),
     ),
     Property(

@@ -77,7 +77,8 @@ ISOTROPIC = (
     Property(
         "a spread other than the second law's has its price (d = 1, equal means)",
         "Equal means, unequal sds: the average is over the first law. Is the second sd in the "
-        "numerator of the log, and which variance is divided by which?",
+        "numerator of the log, which variance is divided by which, and is d the number of columns "
+        "(here 1)?",
         equals(kl_isotropic, lambda d: _laws(d, 1, apart=0, spread=_unequal(d)), "KL"),
     ),
     Property(
@@ -147,8 +148,9 @@ WEIGHT = (
     ),
     Property(
         "is right for large beta",
-        "Right for small beta only: it differs by alpha_t, compare with D30. Which factor stands "
-        "in front of the bracket in mu, and what does the square make of it?",
+        "Right for small beta only, where alpha_t and alpha_bar_t are both near 1: compare with "
+        "D30. Which factor stands in front of the bracket in mu, and what does the square make "
+        "of it?",
         equals(loss_weight, lambda d: _steps(d, 0.2, 0.6), "lambda"),
     ),
 )

@@ -139,22 +139,26 @@ def schedule(kind: str = "linear", T: int = 1000, last: float = 0.02) -> Picture
     x = np.linspace(-8, 8, 3201)
     end, goal = _marginal(x, bars[-1]), _normal(x, 0, 1)
     kl = (end * np.log(end / goal)).sum() * (x[1] - x[0])
+    apart = f"{kl:.1e}" if kl > 1e-12 else "< 1e-12"  # the sum is no more exact than that
     at_one = -0.5 * np.log1p(-bars[-1])  # KL(q(x_T | x_0) || N(0, 1)) where x_0^2 = 1
     fig, ((left, middle, right),) = subplots(1, 3, width=12, height=4)
     left.plot(np.arange(T + 1), bars, color=DATA)
     left.set(xlabel="step t", ylabel="alpha_bar: share of variance left", ylim=(0, 1.02))
-    left.set_title(f"{kind}, at T: {bars[-1]:.2g}")
+    left.set_title(f"{kind}, alpha_bar at T: {bars[-1]:.2g}")
     middle.plot(np.arange(1, T + 1), np.log10(bars[1:] / (1 - bars[1:])), color=DATA)
     middle.axhline(0, color=GREY, lw=1)
-    middle.set(xlabel="step t", ylabel="log10 of the SNR", ylim=(-9, 5), title="signal to noise")
+    below = np.flatnonzero(bars < 0.5)  # SNR < 1
+    crossed = f"below 1 from t = {below[0]}" if len(below) else "above 1 to the end"
+    middle.set(xlabel="step t", ylabel="log10 of the SNR", ylim=(-9, 5), title=f"SNR {crossed}")
     right.plot(x, end, color=DATA, label="q(xT)")
     right.plot(x, goal, color=EXACT, ls="--", label="N(0, 1)")
-    right.plot([], [], " ", label=f"KL {max(kl, 0):.1e} nats\ngiven x0 = 1:\n{at_one:.1e} nats")
+    right.plot([], [], " ", label=f"KL {apart} nats\ngiven x0 = 1:\n{at_one:.1e} nats")
     right.set(xlabel="x", ylabel="density", xlim=(-3.5, 6.5), ylim=(0, 0.85), title="the end")
     right.legend(loc="upper right", fontsize=11, handlelength=1.2)
     alt = (
-        f"A {kind} schedule of {T} steps: alpha_bar falls from 1 to {bars[-1]:.2g}. At the end the "
-        f"KL of the marginal to N(0, 1) is {max(kl, 0):.1e} nats, given x0 = 1 it is {at_one:.1e}."
+        f"A {kind} schedule of {T} steps: alpha_bar falls from 1 to {bars[-1]:.2g}, the SNR is "
+        f"{crossed}. At the end the KL of the marginal to N(0, 1) is {apart} nats, given x0 = 1 "
+        f"it is {at_one:.1e}."
     )
     return Picture(fig, alt)
 
@@ -184,16 +188,22 @@ def _reverse_mixture(beta: float, xt: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return weight / weight.sum(-1, keepdims=True), means, var
 
 
-@cache
-def _reverse_kl(beta: float) -> float:
-    """E KL(q(x_{t-1} | x_t) || Gaussian of the same mean and variance), by two sums."""
-    xt, u = np.linspace(-6, 6, 121), np.linspace(-12, 12, 1201)
+def _kl_to_gaussian(beta: float, xt: np.ndarray) -> np.ndarray:
+    """KL(q(x_{t-1} | x_t) || Gaussian of the same mean and variance) at each x_t, by a sum."""
+    u = np.linspace(-12, 12, 1201)
     weight, means, var = _reverse_mixture(beta, xt)
     mean = (weight * means).sum(-1)
     sd = np.sqrt((weight * (means - mean[:, None]) ** 2).sum(-1) + var)
     y = mean[:, None] + sd[:, None] * u
     p = (weight[:, None] * _normal(y[..., None], means[:, None], var)).sum(-1) + 1e-300
-    kl = (p * np.log(p * sd[:, None] / _normal(u, 0, 1))).sum(-1) * (u[1] - u[0]) * sd
+    return (p * np.log(p * sd[:, None] / _normal(u, 0, 1))).sum(-1) * (u[1] - u[0]) * sd
+
+
+@cache
+def _reverse_kl(beta: float) -> float:
+    """The mean of that KL over x_t."""
+    xt = np.linspace(-6, 6, 121)
+    kl = _kl_to_gaussian(beta, xt)
     return float((_marginal(xt, 1 - beta) * kl).sum() * (xt[1] - xt[0]))
 
 
@@ -206,11 +216,13 @@ def reverse(beta: float = 0.5, xt: float = -0.2) -> Picture:
     mean = float(weight @ means)
     spread = float(weight @ (means - mean) ** 2 + var)
     y, now = np.linspace(-3, 3, 1201), _reverse_kl(beta)
+    here = max(float(_kl_to_gaussian(beta, np.array([xt]))[0]), 0)
     fig, ((left, right),) = subplots(1, 2, width=11, height=4)
     left.plot(y, _normal(y[:, None], means, var) @ weight, color=EXACT, label="true reverse")
     left.plot(y, _normal(y, mean, spread), color=MODEL, ls="--", label="its Gaussian")
     left.plot(xt, 0, "^", color=DATA, ms=12, clip_on=False, label=f"xt = {xt:g}")
-    left.set(xlabel="x one step earlier", ylabel="density", xlim=(-3, 3), title=f"beta = {beta:g}")
+    left.set(xlabel="x one step earlier", ylabel="density", xlim=(-3, 3))
+    left.set_title(f"beta = {beta:g}: KL {here:.2g} nats")
     left.set_ylim(0, 1.25 * left.dataLim.ymax)  # room for the legend above any peak
     left.legend(loc="upper center", ncol=3, fontsize=10, columnspacing=1, handlelength=1.5)
     right.plot(BETAS, [_reverse_kl(b) for b in BETAS], "o-", color=GREY, ms=5)
@@ -219,7 +231,8 @@ def reverse(beta: float = 0.5, xt: float = -0.2) -> Picture:
     right.set(title=f"mean over xt: {now:.2g} nats", ylim=(1e-6, 1), xlim=(0.004, 1.1))
     alt = (
         f"Left: the law of the earlier x given xt = {xt:g} at beta = {beta:g}, and the Gaussian "
-        f"with its mean and variance. Right: their KL, averaged over xt, over beta; here {now:.2g}."
+        f"with its mean and variance: KL {here:.2g} nats. Right: the KL averaged over xt, as beta "
+        f"varies; here {now:.2g}."
     )
     return Picture(fig, alt)
 

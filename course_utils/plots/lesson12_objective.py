@@ -78,7 +78,7 @@ def posterior(xt: float = -0.4, x0: float = 1.3, t: int = 6) -> Picture:
     beta, before = TEN_STEPS.beta[t].item(), TEN_STEPS.alpha_bar[t - 1].item()
     (mean,), var = _posterior(TEN_STEPS, np.array([float(xt)]), np.array([float(x0)]), t)
     centre = np.sqrt(before) * x0
-    x = np.linspace(-4, 4, 1201)
+    x = np.linspace(-6, 6, 1201)
     fig, ((ax,),) = subplots(width=9, height=4.4)
     forward, spread = xt / np.sqrt(1 - beta), beta / (1 - beta)
     ax.plot(x, _normal(x, forward, spread), color=PINK, label="from $x_t$, one step back")
@@ -91,7 +91,7 @@ def posterior(xt: float = -0.4, x0: float = 1.3, t: int = 6) -> Picture:
         ax.set_ylim(0, 2.3)
     ax.plot(x0, 0, "o", color=DATA, ms=11, clip_on=False, zorder=5)
     ax.plot(xt, 0, "s", color=PINK, ms=11, clip_on=False, zorder=5)
-    ax.set(xlim=(-4, 4), xlabel="$x_{t-1}$", ylabel="density")
+    ax.set(xlim=(-6, 6), xlabel="$x_{t-1}$", ylabel="density")
     ax.set_title(f"t = {t}: mean {mean:.3f}, sd {np.sqrt(var):.3f}")
     ax.legend(loc="upper center", ncols=3, fontsize=12, columnspacing=1.2)
     alt = (
@@ -189,8 +189,9 @@ def three_targets(times: tuple[int, ...] = (50, 300, 800), index: int = 3) -> Pi
 def weights(
     schedule: str = "linear", variance: str = "beta", T: int = 1000, given: object = None
 ) -> Picture:
-    """The weight lambda_t of the bound beside 1, and how each spreads over the chain.
+    """The weight lambda_t of the bound beside 1, and how the cost spreads over the chain.
 
+    The cost is weight times squared error of the best multiple of x_t, for data N(0, 0.25).
     `given` replaces the curve by weights for t = 1..T that were computed elsewhere.
     """
     tables = getattr(diffusion.NoiseSchedule, schedule)(T)
@@ -199,22 +200,30 @@ def weights(
     lam = diffusion.loss_weight(tables, getattr(tables, variance)).numpy()[first:]
     lam = lam if given is None else np.asarray(given, dtype=float)
     tenth = np.minimum((t - 1) * 10 // T, 9)
-    share = np.array([lam[tenth == i].sum() for i in range(10)]) / lam.sum()
+    left_over = tables.alpha_bar.numpy()[first:]
+    error = 0.25 * left_over / (0.25 * left_over + 1 - left_over)
+    share, simple = (
+        np.array([cost[tenth == i].sum() for i in range(10)]) / cost.sum()
+        for cost in (lam * error, error)
+    )
     fig, ((left, right),) = subplots(1, 2, width=10, height=4.2)
     left.axhline(1, color=MODEL, ls="--", label="1, in $L_{simple}$")
     left.plot(t, lam, color=BOUND, label="$λ_t$, in the bound")
     left.set(yscale="log", xscale="log", xlabel="step t", ylabel="weight", ylim=(1e-3, 1e3))
     left.set_title(f"t = {first}: {lam[0]:.3g}, t = {T}: {lam[-1]:.3g}")
     left.legend(loc="upper left", fontsize=12)
-    right.bar(np.arange(1, 11), share, color=BOUND, label="$λ_t$")
-    right.axhline(0.1, color=MODEL, ls="--", label="weight 1")
-    right.set(xlabel="tenth of the chain (1: least noise)", ylabel="share of all weight")
-    right.set(xticks=np.arange(1, 11), ylim=(0, 1), title=f"first tenth: {share[0]:.0%}")
-    right.legend(loc="upper center", fontsize=12)
+    at = np.arange(1, 11)
+    right.bar(at - 0.2, share, 0.4, color=BOUND, label="$λ_t$ × squared error")
+    right.bar(at + 0.2, simple, 0.4, color=MODEL, label="1 × squared error")
+    right.set(xlabel="tenth of the chain (1: least noise)", ylabel="share of the whole cost")
+    right.set(xticks=at, ylim=(0, 1))
+    right.set_title(f"first tenth: {share[0]:.0%} or {simple[0]:.0%}")
+    right.legend(loc="upper right", fontsize=12)
     alt = (
         f"Weights of a {schedule} schedule, T = {T}, reverse variance {variance}: lambda is "
         f"{lam[0]:.3g} at t = {first}, {lam.min():.3g} at its least and {lam[-1]:.3g} at t = {T}; "
-        f"the first tenth of the steps has {share[0]:.0%} of the weight, the last {share[-1]:.0%}."
+        f"weighted so, the first tenth of the steps has {share[0]:.0%} of the cost, with weights 1 "
+        f"{simple[0]:.0%}."
     )
     return Picture(fig, alt)
 

@@ -322,6 +322,11 @@ def _noise_of_its_own(x0, a, eps):
 
 
 @_expanded
+def _noise_subtracted(x0, a, eps):
+    return a.sqrt() * x0 - (1 - a).sqrt() * eps
+
+
+@_expanded
 def _signal_without_a_root(x0, a, eps):
     return a * x0 + (1 - a).sqrt() * eps
 
@@ -363,9 +368,10 @@ def _in_single_precision(x0, alpha_bar, eps):
 @_mistakes(
     (_roots_swapped, "must come back"),
     (_signal_kept_whole, "The noise is right"),
-    (_variance_squared, "The variance came out"),
-    (_root_inside, "The variance came out"),
-    (_noise_of_its_own, "The variance came out"),
+    (_variance_squared, "Is the eps that is given"),
+    (_root_inside, "Is the eps that is given"),
+    (_noise_of_its_own, "Is the eps that is given"),
+    (_noise_subtracted, "added, not subtracted"),
     (_signal_without_a_root, "The noise is right"),
     (_along_the_last_dimension, "lines up with the last dimension"),
     (_for_vectors_only, "lines up with the last dimension"),
@@ -510,9 +516,9 @@ def _weight_in_single_precision(beta, sigma2):
     (_root_not_squared, "was all of the factor squared"),
     (_one_step_for_all, "was all of the factor squared"),
     (_next_alpha_bar, "was all of the factor squared"),
-    (_alpha_missing, "it differs by alpha_t"),
-    (_alpha_bar_for_alpha, "it differs by alpha_t"),
-    (_root_of_alpha, "it differs by alpha_t"),
+    (_alpha_missing, "Right for small beta only"),
+    (_alpha_bar_for_alpha, "Right for small beta only"),
+    (_root_of_alpha, "Right for small beta only"),
     (_weight_in_single_precision, "float32 does this"),
 )
 def test_loss_weight_mistakes_meet_their_hint(wrong, hint):
