@@ -21,6 +21,7 @@ from course_utils.observing import OUTPUT_LIMIT, Observed, Raised, Recipe, Seed
 LENGTH = struct.Struct("<Q")
 MESSAGE_LIMIT = 64 * 2**20  # bytes
 JSON_LIMIT = 8 * 2**20  # bytes of its structure, which takes up to twenty times as much memory
+SIDE_LIMIT = 2**18  # entries along one side: a check that unpacks makes a tensor of each
 TEXT_LIMIT = 2000  # characters of an error's message or line
 DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float64, torch.float32, torch.float16)}
 DTYPES |= {str(d).removeprefix("torch."): d for d in (torch.bfloat16, torch.bool, torch.uint8)}
@@ -184,7 +185,7 @@ def _unpack_array(packed: dict, rest: memoryview, at: dict[str, int]) -> np.ndar
 
 def _take(shape: list, itemsize: int, rest: memoryview, at: dict[str, int]) -> memoryview:
     """The next array's bytes: a shape can claim no more than the message holds."""
-    if not all(type(side) is int and 0 <= side <= MESSAGE_LIMIT for side in shape):
+    if not all(type(side) is int and 0 <= side <= SIDE_LIMIT for side in shape):
         raise Malformed("shape of an array")
     size, start = math.prod(shape) * itemsize, at["at"]
     if len(shape) > 16 or start + size > len(rest):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from course_utils.grading.box import Limits
-from tests.grading.submissions import answered, body, graded, require_sandbox
+from tests.grading.submissions import answered, body, graded, require_sandbox, solution
 
 FAST = Limits(call=3.0, grace=2.0, cell=6.0)
 PROCESSES = {
@@ -135,6 +135,7 @@ for family, address in ((socket.AF_INET, ("127.0.0.1", PORT)), (socket.AF_INET, 
         pass
 raise RuntimeError(f"canaries: {made}")""",
 }
+NEXT = ("08-e2", "08-e4", "08-e6")
 READING = {
     "other students": """import os
 made = sum(os.path.exists(CANARIES + name) for name in ("", "/other.ipynb", "/out/notebooks"))
@@ -218,19 +219,34 @@ def test_the_machine_is_out_of_reach(attacks, tmp_path, canaries):
     )
 
 
+LEFT_BEHIND = """import ctypes, os, sys, threading, time
+def wait():
+    while True:
+        time.sleep(0.001)
+        for frame in sys._current_frames().values():
+            while frame is not None and frame.f_code.co_name != "NAME":
+                frame = frame.f_back
+            if frame is not None:
+                ACT
+threading.Thread(target=wait, daemon=True).start()
+return 0.123"""
+
+
+def left_behind(name: str, act: str) -> str:
+    """A wrong answer whose thread waits for a function of this name to run."""
+    return LEFT_BEHIND.replace("NAME", name).replace("ACT", act)
+
+
 def test_what_an_answer_leaves_behind_costs_the_next_one_nothing(tmp_path):
+    slow = "\n    import time\n    time.sleep(0.05)\n    return "  # so that the thread sees it
     leaves = {
-        "08-e1": "import os, threading\nthreading.Timer(0.3, os._exit, (0,)).start()\nreturn log_p",
-        "08-e2": """import threading
-def busy():
-    while True: sum(range(10**6))
-for _ in range(3): threading.Thread(target=busy, daemon=True).start()
-return dx""",
-        "08-e3": "import signal\nsignal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)\nreturn p, dx",
+        "08-e1": left_behind("minimax_value", "os._exit(0)"),  # ends the box in the next call
+        "08-e3": left_behind("generator_gradients", "ctypes.PyDLL(None).sleep(30)"),  # or is late
+        "08-e5": left_behind("run_cell", "os._exit(0)"),  # or ends it in the next cell
     }
-    rows = graded(
-        answered("08", {name: body(name, text) for name, text in leaves.items()}), tmp_path
-    )
+    cells = {name: body(name, text) for name, text in leaves.items()}
+    cells |= {name: slow.join(solution(name).rsplit("\n    return ", 1)) for name in NEXT}
+    rows = graded(answered("08", cells), tmp_path, FAST)
     for name, row in rows.items():
         assert row.status == ("NOT YET" if name in leaves else "PASS"), row
 
