@@ -1,10 +1,12 @@
 # Two commands: `make lab` opens the course, `make test` proves it. `make help` lists the rest.
-# Set on the command line: PORT=8888 HOST=127.0.0.1 (lab), LESSON=05 (edit, sync), PYTHON=python3.12
+# Set on the command line: PORT=8888 HOST=127.0.0.1 (lab), LESSON=05 (present, edit, sync), PYTHON=python3.12
 
 HOST = 127.0.0.1
 PORT ?= 8888
 PYTHON =
 LESSON =
+DECK =
+BLOCK = 1
 RUN = .venv/bin/python
 
 # pip runs again if pyproject.toml changed, if .venv is broken, or if this folder was moved.
@@ -19,6 +21,10 @@ help:  ## show this list
 
 lab: setup  ## open the course in JupyterLab; PORT= HOST=
 	@$(RUN) -m course_utils lab --host "$(HOST)" --port "$(PORT)"
+
+present: setup  ## teach from a lesson, one step on the screen; LESSON=05, or DECK=PKU BLOCK=3
+	@$(RUN) -m course_utils present $(if $(DECK),--playlist "$(DECK)" --block "$(BLOCK)","$(LESSON)") \
+	  --port "$(PORT)"
 
 test: .venv/ready-to-test lint  ## prove the course: what CI runs
 	@$(RUN) -m pytest -n 2 --dist loadscope tests
@@ -79,4 +85,4 @@ test -d .venv && $(RUN) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11)
 }
 endef
 
-.PHONY: help lab test setup lint notebooks edit sync assets bench clean repair
+.PHONY: help lab present test setup lint notebooks edit sync assets bench clean repair

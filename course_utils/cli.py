@@ -1,4 +1,4 @@
-"""The command line: `course lab | progress | solve | submit | release | grade | doctor`."""
+"""The command line: `course lab | present | playlist | solve | submit | release | grade | ...`."""
 
 import errno
 import json
@@ -7,6 +7,7 @@ import secrets
 import socket
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -41,21 +42,57 @@ def lab(
     """Open the course in JupyterLab and print its address."""
     if not (ROOT / START).is_file():
         _fail(f"{ROOT / START} is missing: is this checkout complete?")
-    free = _free_port(host, port)
-    token = os.environ.setdefault("JUPYTER_TOKEN", secrets.token_hex(24))
-    if free != port:
-        print(f"Port {port} is taken, so this is port {free}.")
-    print(f"JupyterLab is at {_address(host, free, token)}")
-    print("Ctrl-C twice stops it.", flush=True)
-    from jupyterlab.labapp import LabApp  # takes seconds
-
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "labconfig" / "page_config.json"
         config.parent.mkdir()
         config.write_text(json.dumps(PAGE_CONFIG), encoding="utf-8")
         given = os.environ.get("JUPYTER_CONFIG_PATH")
         os.environ["JUPYTER_CONFIG_PATH"] = f"{given}{os.pathsep}{folder}" if given else folder
-        LabApp.launch_instance(argv=_lab_options(host, free, browser and _has_screen()))
+        _serve(host, port, f"/lab/tree/{START}", browser)
+
+
+@app.command()
+def present(
+    lesson: Annotated[str, typer.Argument(help="Its number: 05; none with --playlist.")] = "",
+    section: Annotated[str, typer.Option(help="Begin there: 05.3.")] = "",
+    playlist: Annotated[str, typer.Option(help="A deck: PKU, BU, E1, E2, FUD.")] = "",
+    block: Annotated[int, typer.Option(min=1, help="Which block of the deck.")] = 1,
+    light: Annotated[bool, typer.Option("--light/--dark", help="The colours.")] = True,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The first port to try.")] = 8888,
+    browser: Annotated[bool, typer.Option(help="Open a browser, where there is one.")] = True,
+) -> None:
+    """Teach from a lesson, or from a deck's block: one step on the screen, live."""
+    from course_utils import presenter
+
+    if bool(lesson) == bool(playlist):
+        _fail("name a lesson (course present 05) or a deck (course present --playlist PKU)")
+    number = lesson.zfill(2)
+    try:
+        if playlist:
+            route = presenter.route_of_block(playlist, block)
+        else:
+            route = presenter.route_of_lesson(number)
+        first = presenter.first_of(route, section)
+    except ValueError as error:
+        _fail(str(error))
+    with tempfile.TemporaryDirectory() as folder:
+        options = presenter.prepare(Path(folder), route, section, bool(lesson), not light)
+        address = f"/doc/tree/{first.notebook.relative_to(ROOT).as_posix()}"
+        print("PageDown and PageUp step, with Shift by section; F8 notes, F9 new kernel, F10 code.")
+        _serve("127.0.0.1", port, address, browser, options)
+
+
+@app.command()
+def playlist(
+    deck: Annotated[str, typer.Argument(help="PKU, BU, E1, E2 or FUD.")],
+) -> None:
+    """List a deck's blocks: their sections, the minutes, what is not built yet."""
+    from course_utils import presenter
+
+    try:
+        print("\n".join(presenter.playlist(deck)))
+    except ValueError as error:
+        _fail(str(error))
 
 
 @app.command()
@@ -174,6 +211,20 @@ def doctor() -> None:
     sys.exit(any(finding.state == "WRONG" for finding in findings))
 
 
+def _serve(host: str, port: int, page: str, browser: bool, more: Sequence[str] = ()) -> None:
+    """Run JupyterLab until it is stopped; print the address of `page` first."""
+    free = _free_port(host, port)
+    token = os.environ.setdefault("JUPYTER_TOKEN", secrets.token_hex(24))
+    if free != port:
+        print(f"Port {port} is taken, so this is port {free}.")
+    print(f"JupyterLab is at {_address(host, free, token, page)}")
+    print("Ctrl-C twice stops it.", flush=True)
+    from jupyterlab.labapp import LabApp  # takes seconds
+
+    options = _lab_options(host, free, page, browser and _has_screen())
+    LabApp.launch_instance(argv=[*options, *more])
+
+
 def _fail(message: str) -> NoReturn:
     print(f"course: {message}", file=sys.stderr)
     sys.exit(1)
@@ -207,19 +258,19 @@ def _can_listen(host: str, port: int) -> bool:
     return True
 
 
-def _address(host: str, port: int, token: str) -> str:
+def _address(host: str, port: int, token: str, page: str) -> str:
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
-    return f"http://{name}:{port}/lab/tree/{START}" + (f"?token={token}" if token else "")
+    return f"http://{name}:{port}{page}" + (f"?token={token}" if token else "")
 
 
-def _lab_options(host: str, port: int, browser: bool) -> list[str]:
+def _lab_options(host: str, port: int, page: str, browser: bool) -> list[str]:
     options = [
         f"--ServerApp.root_dir={ROOT}",
         f"--ServerApp.ip={host}",
         f"--ServerApp.port={port}",
         "--ServerApp.port_retries=0",
         f"--ServerApp.open_browser={browser}",
-        f"--LabApp.default_url=/lab/tree/{START}",
+        f"--LabApp.default_url={page}",
         "--LabApp.news_url=None",  # no request leaves the machine
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--log-level=WARN",
