@@ -11,6 +11,7 @@ from course_utils.data import mixture
 from course_utils.diffusion import NoiseSchedule
 from course_utils.distributions import GaussianMixture, gaussian_kl, gaussian_log_prob
 from course_utils.runtime import available_devices
+from course_utils.schedules import at_time
 from tests.conftest import require
 
 f64 = torch.float64
@@ -437,6 +438,5 @@ def test_a_step_of_the_sampler_is_that_of_diffusers(variance, clip, steps):
 
 
 def test_whole_numbers_are_refused_as_their_coefficients_would_be_0():
-    schedule, x0 = NoiseSchedule.linear(10), torch.ones(2, 3, dtype=torch.long)
     with pytest.raises(ValueError, match="legal: floating point"):
-        diffusion.q_sample(schedule, x0, 5, torch.zeros(2, 3))
+        at_time(NoiseSchedule.linear(10).alpha_bar, 5, torch.ones(2, 3, dtype=torch.long))
