@@ -180,34 +180,56 @@ def cells_behind(cells: list[dict], wanted: list[int]) -> list[int]:
         cells: code cells, each {"source": ..., "tags": [...]}.
         wanted: indices into `cells`.
     """
-    chosen, needs = set(), set()
-    for index in reversed(range(len(cells))):
-        bound, read, changed = _names(cells[index]["source"])
-        if {"setup"} & set(cells[index]["tags"]):
-            changed |= needs  # it seeds and names everything
-        if {"train"} & set(cells[index]["tags"]):
-            changed |= read
-        if index in wanted or needs & (bound | changed):
-            chosen.add(index)
-            needs = (needs - bound) | read
+    names = [_names(cell["source"]) for cell in cells]
+    modules = set().union(*(found.imported for found in names))
+    late, before = set(), None
+    while late != before:  # what the functions of chosen cells read when they are called
+        chosen, before = _slice(cells, names, wanted, late, modules), set(late)
+        late = late.union(*(names[index].free for index in chosen))
     return sorted(chosen)
 
 
-def _names(source: str) -> tuple[set[str], set[str], set[str]]:
-    """The names that a cell binds, that it reads, and whose objects it changes."""
+def _slice(
+    cells: list[dict], names: list["_Names"], wanted: list[int], late: set[str], modules: set[str]
+) -> set[int]:
+    """One pass from the last cell to the first; `late` is needed from the end on."""
+    chosen, needs = set(), set()
+    for index in reversed(range(max(wanted) + 1)):
+        found, tags = names[index], cells[index]["tags"]
+        needs |= late if index in wanted else set()
+        changed = (found.read if "train" in tags else found.changed) - modules
+        if index in wanted or "setup" in tags or needs & (found.bound | changed):
+            chosen.add(index)
+            needs = (needs - found.bound) | found.read
+    return chosen
+
+
+@dataclass(frozen=True)
+class _Names:
+    """The names that a cell binds, imports, reads, reads inside functions, changes objects of."""
+
+    bound: frozenset[str] = frozenset()
+    imported: frozenset[str] = frozenset()
+    read: frozenset[str] = frozenset()
+    free: frozenset[str] = frozenset()
+    changed: frozenset[str] = frozenset()
+
+
+def _names(source: str) -> _Names:
     try:
         tree, table = ast.parse(source), symtable.symtable(source, "cell", "exec")
     except SyntaxError:  # a magic, or half typed
-        return set(), set(), set()
+        return _Names()
     symbols = table.get_symbols()
-    bound = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
-    read = {s.get_name() for s in symbols if s.is_referenced()} | _free_names(table)
-    calls = [
-        n.value.func for n in tree.body if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)
-    ]
+    imported = frozenset(s.get_name() for s in symbols if s.is_imported())
+    bound = frozenset(s.get_name() for s in symbols if s.is_assigned()) | imported
+    free = frozenset(_free_names(table))
+    read = frozenset(s.get_name() for s in symbols if s.is_referenced()) | free
+    alone = [node.value for node in tree.body if isinstance(node, ast.Expr)]
+    calls = [value.func for value in alone if isinstance(value, ast.Call)]
     stores = [n for n in ast.walk(tree) if isinstance(getattr(n, "ctx", None), ast.Store)]
     changed = {_root(node) for node in (*calls, *stores) if not isinstance(node, ast.Name)}
-    return bound, read, changed - {""}
+    return _Names(bound, imported, read, free, frozenset(changed - {""}))
 
 
 def _free_names(table: symtable.SymbolTable) -> set[str]:
