@@ -127,7 +127,7 @@
       if (by > 0) to = next < 0 ? pages.length - 1 : next;
       else to = at > start(at) ? start(at) : start(Math.max(0, at - 1));
     }
-    if (to !== at || bySection) show(pages[to]);
+    if (to !== at) show(pages[to]);
     else say(by > 0 ? "This is the last step." : "This is the first step.");
   }
 

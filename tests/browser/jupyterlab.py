@@ -68,6 +68,27 @@ def server(folder: Path, state: Path) -> Iterator[str]:
         log.close()
 
 
+@contextlib.contextmanager
+def presenting(state: Path, *arguments: str) -> Iterator[tuple[str, subprocess.Popen]]:
+    """`course present ...` as a lecturer starts it; yields the address it prints and the server."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HOME": str(state)}
+    for name in ("DATA_DIR", "RUNTIME_DIR"):
+        environment[f"JUPYTER_{name}"] = str(state / name.lower())
+    environment["JUPYTER_TOKEN"] = TOKEN
+    command = [sys.executable, "-m", "course_utils", "present", *arguments, "--no-browser"]
+    with (state / "server.log").open("w") as log:
+        pipes = {"stdout": subprocess.PIPE, "stderr": log, "text": True}
+        process = subprocess.Popen([*command, "--port", "9100"], env=environment, **pipes)
+        try:
+            lines = iter(process.stdout.readline, "")
+            address = next(line.split()[-1] for line in lines if "JupyterLab is at" in line)
+            _wait_for(address, process)
+            yield address, process
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
 @dataclass
 class Watch:
     """What went wrong on a page: requests off the machine, console errors, page errors."""
