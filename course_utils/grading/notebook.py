@@ -84,8 +84,17 @@ def read(path: Path, name: str = "") -> Work:
     Raises:
         Unreadable: too large, no notebook, or of no lesson of ours.
     """
-    cells = _code_cells(path)
-    lesson = _lesson_of(cells, name or path.name)
+    try:
+        return _understood(_code_cells(path), name or path.name)
+    except Unreadable:
+        raise
+    except Exception as error:  # a mistake of ours is to cost this one file, never the batch
+        told = f"it could not be understood ({type(error).__name__}: {error!s:.200})"
+        raise Unreadable(told) from error
+
+
+def _understood(cells: list[dict], name: str) -> Work:
+    lesson = _lesson_of(cells, name)
     found, left_out, flags = _answers(cells, lesson)
     kept = []
     for index, cell in enumerate(cells):
@@ -113,9 +122,18 @@ def _added(cell: dict, lesson: Lesson) -> str:
     try:
         before = {ast.dump(node) for node in parsed(ours)}
         added = [node for node in parsed(cell["source"]) if isinstance(node, kinds)]
-        return "\n".join(ast.unparse(node) for node in added if ast.dump(node) not in before)
+        lines = _seen(cell["source"]).encode().splitlines() if added else []
+        return "\n".join(_text(node, lines) for node in added if ast.dump(node) not in before)
     except RecursionError:  # nobody nests so deeply by accident
         return ""
+
+
+def _text(node: ast.stmt, lines: list[bytes]) -> str:
+    """A statement as it was written: `ast.unparse` cannot write all that can be parsed."""
+    first = min(above.lineno for above in (*getattr(node, "decorator_list", ()), node))
+    *body, last = lines[first - 1 : node.end_lineno]
+    whole = b"\n".join([*body, last[: node.end_col_offset]])
+    return whole[node.col_offset :].decode()
 
 
 def _code_cells(path: Path) -> list[dict]:
@@ -231,9 +249,14 @@ def _candidates(cells: list[dict], exercise: exercises.Exercise, lesson: Lesson)
 def parsed(source: str) -> list[ast.stmt]:
     """The statements of a cell, magics and commands left out; none where it cannot be read."""
     try:
-        return ast.parse(MAGIC.sub("", source[:CODE_LIMIT])).body
+        return ast.parse(_seen(source)).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
+
+
+def _seen(source: str) -> str:
+    """What is looked through of a cell; lines keep their numbers."""
+    return MAGIC.sub("", source[:CODE_LIMIT])
 
 
 def uses_package(work: Work, exercise: exercises.Exercise) -> bool:
@@ -241,17 +264,18 @@ def uses_package(work: Work, exercise: exercises.Exercise) -> bool:
 
     From the answer's name over what the student's cells bind; only names are followed.
     """
-    leads: dict[str, set[str]] = {}
+    leads: dict[str, list[set[str]]] = {}  # one set for all the names that a statement binds
     setup = lessons()[work.lesson].setup
     for source in (setup, *(cell.source for cell in work.cells)):
         for statement in parsed(source):
             for name, found in _bound(statement):
-                leads.setdefault(name, set()).update(found)
-    seen, todo = set(), {exercise.name}
-    while todo:
-        seen |= todo
-        todo = set().union(*(leads.get(name, ()) for name in todo)) - seen
-    return PACKAGE in seen
+                leads.setdefault(name, []).append(found)
+    todo, followed = [exercise.name], set()
+    while todo and todo[-1] != PACKAGE:
+        new = [found for found in leads.pop(todo.pop(), ()) if id(found) not in followed]
+        followed |= set(map(id, new))
+        todo += (name for name in sorted(set().union(*new)) if name in leads or name == PACKAGE)
+    return bool(todo)
 
 
 def _bound(statement: ast.stmt) -> list[tuple[str, set[str]]]:

@@ -185,10 +185,11 @@ def _unpack_array(packed: dict, rest: memoryview, at: dict[str, int]) -> np.ndar
 
 def _take(shape: list, itemsize: int, rest: memoryview, at: dict[str, int]) -> memoryview:
     """The next array's bytes: a shape can claim no more than the message holds."""
-    if not all(type(side) is int and 0 <= side <= SIDE_LIMIT for side in shape):
+    sane = len(shape) <= 16  # before their product is taken, which is slow for very many
+    if not sane or not all(type(side) is int and 0 <= side <= SIDE_LIMIT for side in shape):
         raise Malformed("shape of an array")
     size, start = math.prod(shape) * itemsize, at["at"]
-    if len(shape) > 16 or start + size > len(rest):
+    if start + size > len(rest):
         raise Malformed("an array is longer than its message")
     at["at"] = start + size
     return rest[start : start + size]
