@@ -23,7 +23,6 @@ from course_utils.observing import SECONDS, Observed, Plain, Raised, Recipe, See
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CHECKPOINTS = PACKAGE.parent / "assets" / "checkpoints"
-HOMES = ("HOME", "IPYTHONDIR", "TMPDIR")
 RUNNER = ("-I", "-m", "course_utils.grading.inside")
 REMEDY = (
     "install bubblewrap (Debian, Ubuntu: apt install bubblewrap); on macOS and Windows grade in a "
@@ -85,7 +84,8 @@ class Box:
 
     def __init__(self, limits: Limits | None = None, sandbox: bool = True) -> None:
         self.limits = limits or Limits()
-        self._home = tempfile.TemporaryDirectory(prefix="box-")  # used without walls only
+        self._home = None if sandbox else tempfile.TemporaryDirectory(prefix="box-")
+        home = self._home.name if self._home else "/tmp/home"
         self._filter = seccomp.opened() if sandbox else None
         argv = _walls(self.limits, self._filter) if sandbox else _bounds(self.limits)
         self._process = subprocess.Popen(
@@ -93,8 +93,8 @@ class Box:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,  # never a file of the host: /proc would lead into it
-            cwd=self._home.name,
-            env={} if sandbox else {**_environment(), **dict.fromkeys(HOMES, self._home.name)},
+            cwd="/" if sandbox else home,
+            env={} if sandbox else _environment(home),
             pass_fds=() if self._filter is None else (self._filter,),
             start_new_session=True,
         )
@@ -141,7 +141,8 @@ class Box:
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
-        self._home.cleanup()
+        if self._home is not None:
+            self._home.cleanup()
         if self._filter is not None:
             os.close(self._filter)
             self._filter = None
@@ -240,9 +241,15 @@ def _readable() -> list[Path]:
     return sorted(places | ({CHECKPOINTS} if CHECKPOINTS.is_dir() else set()))
 
 
-def _environment() -> dict[str, str]:
+def _environment(home: str = "/tmp/home") -> dict[str, str]:
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "COURSE_THREADS")
-    home = dict.fromkeys(HOMES, "/tmp/home")
-    shared = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "COURSE_DEVICE": "cpu"}
+    shared = {
+        "HOME": home,
+        "IPYTHONDIR": home,
+        "TMPDIR": home,
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "COURSE_DEVICE": "cpu",
+    }
     shared |= {"COURSE_PROGRESS": os.devnull, "TORCHINDUCTOR_CACHE_DIR": "/tmp/home/inductor"}
-    return dict.fromkeys(threads, "1") | home | shared
+    return dict.fromkeys(threads, "1") | shared

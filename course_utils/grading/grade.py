@@ -47,7 +47,8 @@ def grade(work: Work, student: str, seed: int, open_box: Callable[[], Box] = Box
                 waiting = None
             raised = session.run(cell.source) if cell.source else None
             if cell.exercise:
-                waiting = _Answer(exercises.find(cell.exercise), raised, session.ended)
+                ended = bool(cell.source) and session.ended
+                waiting = _Answer(exercises.find(cell.exercise), raised, ended)
     for exercise in missing:
         row = Row(student, exercise.id, 0, exercise.points, "MISSING", checks=version(exercise))
         rows[exercise.id] = row
@@ -185,9 +186,8 @@ def _judged(answer: _Answer, session: _Session, student: str, seed: int, work: W
         failure = Failure("the cell of the answer runs", told, "Restart the kernel and run it.")
         row = Row(student, exercise.id, 0, exercise.points, "NOT YET", failure=failure)
     else:
-        verdict = judge(
-            exercise, exercise.name, observe, hidden_seed(work, student, seed, exercise)
-        )
+        drawn = hidden_seed(work, student, seed, exercise)
+        verdict = judge(exercise, exercise.name, observe, seed=drawn)
         row = _row(student, exercise, verdict, answer.raised)
     if row.status != "PASS":
         session.give(exercise.solution)

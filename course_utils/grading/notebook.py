@@ -24,7 +24,8 @@ from course_utils.runtime import project_root
 SIZE_LIMIT = 30 * 2**20  # bytes of a notebook with its pictures
 CELL_LIMIT, CODE_LIMIT = 5000, 100_000  # code cells; characters of one that are looked through
 MAGIC = re.compile(r"^[ \t]*[%!].*$", re.MULTILINE)
-DEFINED = r"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+NAME\b"
+TOP = r"^(?:async[ \t]+)?(?:def|class)[ \t]+NAME\b"
+DEFINED = rf"^[ \t]*{TOP[1:]}"
 ASSIGNED = r"^NAME[ \t]*(?::[^=\n]*)?=(?!=)(?![ \t]*use\()"
 IMPORTED = r"^[ \t]*(?:from|import)\b[^\n]*\bNAME\b"
 PACKAGE = "course_utils"
@@ -100,7 +101,9 @@ def _understood(cells: list[dict], name: str) -> Work:
     for index, cell in enumerate(cells):
         match = OURS.fullmatch(cell["id"])
         if index in found:
-            kept.append(Cell(cell["source"], exercise=found[index]))
+            first, *others = found[index]
+            kept.append(Cell(cell["source"], exercise=first))
+            kept += [Cell("", exercise=other) for other in others]  # one cell, several answers
         elif match and match[1] == "check":
             kept.append(Cell(_added(cell, lesson), closes=match[2]))
         elif cell["id"] == lesson.setup_id and cell["source"].strip() != lesson.setup:
@@ -109,7 +112,7 @@ def _understood(cells: list[dict], name: str) -> Work:
             kept.append(Cell(_added(cell, lesson)))
         elif cell["source"].strip() not in lesson.texts and index not in left_out:
             kept.append(Cell(cell["source"]))
-    whole = [cell for cell in kept if cell.source or cell.closes]
+    whole = [cell for cell in kept if cell.source or cell.closes or cell.exercise]
     return Work(lesson.number, tuple(whole), flags)
 
 
@@ -204,13 +207,13 @@ def _is_marked(cell: dict, lesson: Lesson) -> bool:
     return cell["grade_id"] in names or cell["id"] in names
 
 
-def _answers(cells: list[dict], lesson: Lesson) -> tuple[dict[int, str], set[int], dict]:
-    """Index -> exercise id; the indices of second answers, which are not run; flags by exercise."""
+def _answers(cells: list[dict], lesson: Lesson) -> tuple[dict[int, list[str]], set[int], dict]:
+    """Index -> exercise ids; the indices of second answers (not run); flags by exercise."""
     found, left_out, flags = {}, set(), {}
     for exercise in lesson.exercises:
-        answers = [i for i in _candidates(cells, exercise, lesson) if i not in found]
+        answers = _candidates(cells, exercise, lesson)
         if answers:
-            found[answers[0]] = exercise.id
+            found.setdefault(answers[0], []).append(exercise.id)
             left_out |= set(answers[1:])
         if len(answers) > 1:
             flags[exercise.id] = ("duplicate",)
@@ -228,8 +231,8 @@ def _candidates(cells: list[dict], exercise: exercises.Exercise, lesson: Lesson)
     by_grade = [i for i, cell in enumerate(cells) if cell["grade_id"] == wanted]
     marked = list(dict.fromkeys(by_id + by_grade))
     ours = lesson.texts - {lesson.sources.get(wanted, "")}
-    free = [i for i, cell in enumerate(cells) if not _is_marked(cell, lesson)]
-    free = [i for i in free if cells[i]["source"].strip() not in ours]
+    other = [i for i, cell in enumerate(cells) if cell["source"].strip() not in ours]
+    free = [i for i in other if not _is_marked(cells[i], lesson)]
     free = [i for i in free if cells[i]["id"] not in lesson.sources]
 
     def among(indices: list[int], *patterns: str) -> list[int]:
@@ -237,13 +240,17 @@ def _candidates(cells: list[dict], exercise: exercises.Exercise, lesson: Lesson)
         return [i for i in indices if bound.search(cells[i]["source"])]
 
     def is_stub(index: int) -> bool:
-        return "raise NotImplementedError(" in cells[index]["source"]
+        return (
+            re.search(rf"NotImplementedError\(.{exercise.id}.\)", cells[index]["source"])
+            is not None
+        )
 
     binding = sorted(among(marked, DEFINED, ASSIGNED, IMPORTED), key=is_stub)
     if binding and not is_stub(binding[0]):
         return binding
-    elsewhere = among(free, DEFINED) or ([] if marked else among(free, ASSIGNED))
-    return elsewhere + binding or marked[:1]
+    if marked:
+        return among(free, TOP) + binding or marked[:1]
+    return among(free, TOP) or among(other, TOP) or among(free, ASSIGNED)
 
 
 def parsed(source: str) -> list[ast.stmt]:

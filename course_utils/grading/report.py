@@ -99,7 +99,7 @@ def _section(row: Row) -> str:
         text += [f"<p>Should hold: {_h(row.failure.claim)}</p>", f"<pre>{_h(shown)}</pre>"]
         text.append(f"<p>Hint: {_h(row.failure.hint)}</p>")
     if "duplicate" in row.flags:
-        text.append("<p>There were several answers; the first counted.</p>")
+        text.append("<p>There were several answers; the first that is no stub counted.</p>")
     return f'<section style="border-color:{colour}">\n' + "\n".join(text) + "\n</section>"
 
 

@@ -242,10 +242,11 @@ def test_what_an_answer_leaves_behind_costs_the_next_one_nothing(tmp_path):
     leaves = {
         "08-e1": left_behind("minimax_value", "os._exit(0)"),  # ends the box in the next call
         "08-e3": left_behind("generator_gradients", "ctypes.PyDLL(None).sleep(30)"),  # or is late
-        "08-e5": left_behind("run_cell", "os._exit(0)"),  # or ends it in the next cell
+        "08-e5": left_behind("mark", "os._exit(0)"),  # or ends it in the next cell
     }
     cells = {name: body(name, text) for name, text in leaves.items()}
     cells |= {name: slow.join(solution(name).rsplit("\n    return ", 1)) for name in NEXT}
+    cells["08-e6"] += "\n\nimport time\ndef mark():\n    time.sleep(0.2)\nmark()"
     rows = graded(answered("08", cells), tmp_path, FAST)
     for name, row in rows.items():
         assert row.status == ("NOT YET" if name in leaves else "PASS"), row

@@ -146,6 +146,26 @@ def test_what_was_added_to_a_cell_of_ours_is_kept_and_only_that(tmp_path):
     assert kept[1:] == ["import numpy as np\ndef mine():\n    return 1"] * 2
 
 
+def test_several_answers_in_one_cell_are_all_found(tmp_path):
+    both = solution("08-e1") + "\n\n\n" + solution("08-e2")
+    notebook = answered("08", {"08-e1": both})
+    del notebook["cells"][position(notebook, "answer-08-e2")]
+    for given in (notebook, stripped(notebook)):
+        work = understood(given, tmp_path)
+        assert answers(work) == {**{n: solution(n) for n in NAMES}, "08-e1": both, "08-e2": ""}
+    untouched = answered("08", {}, others="untouched")
+    untouched["cells"].insert(0, code(both, "mine"))
+    found = [cell.exercise for cell in understood(untouched, tmp_path).cells if cell.exercise]
+    assert found[:2] == ["08-e1", "08-e2"] and len(found) == len(NAMES)
+
+
+def test_an_answer_that_raises_for_cases_of_its_own_is_no_stub(tmp_path):
+    mine = solution("08-e1") + "\n    raise NotImplementedError('two dimensions')"
+    notebook = answered("08", {"08-e1": mine})
+    notebook["cells"].append(code("def optimal_discriminator(a, b):\n    return 0", "draft"))
+    assert answers(understood(notebook, tmp_path))["08-e1"] == mine
+
+
 def test_answers_that_are_no_def_are_found(tmp_path):
     for source in ("optimal_discriminator = lambda a, b: a", "class optimal_discriminator: pass"):
         notebook = answered("08", {"08-e1": source})
