@@ -4,12 +4,10 @@ Each attack acts on canaries of this test only: a planted file, a bounded number
 bounded allocation. A hole in the box is a red test, never a damaged machine.
 """
 
-from pathlib import Path
-
 import pytest
 
 from course_utils.grading.box import Limits
-from tests.grading.submissions import SIGNATURE, answered, body, graded, require_sandbox, wrong
+from tests.grading.submissions import answered, body, graded, require_sandbox, wrong
 
 FAST = Limits(call=1.5, grace=1.0, cell=4.0)
 # Each submission: attacks on up to five exercises of lesson 08; the sixth is answered right.
@@ -94,12 +92,6 @@ def sandbox():
     require_sandbox()
 
 
-def points_of_wrong(tmp_path: Path) -> dict[str, int]:
-    """What a constant gets: some properties of an exercise hold for it."""
-    rows = graded(answered("08", {name: wrong(name) for name in SIGNATURE}), tmp_path)
-    return {name: row.points for name, row in rows.items()}
-
-
 @pytest.mark.parametrize("attack", IN_THE_BODY)
 def test_an_attack_in_an_answer_costs_that_answer_only(attack, tmp_path):
     attacks = {name: body(name, lines) for name, lines in IN_THE_BODY[attack].items()}
@@ -113,9 +105,8 @@ def test_an_attack_in_an_answer_costs_that_answer_only(attack, tmp_path):
 
 
 @pytest.mark.parametrize("attack", AT_THE_TOP)
-def test_a_patched_interpreter_gains_nothing(attack, tmp_path):
+def test_a_patched_interpreter_gains_nothing(attack, tmp_path, constant):
     attacks = {name: f"{top}\n{wrong(name)}" for name, top in AT_THE_TOP[attack].items()}
-    constant = points_of_wrong(tmp_path)
     rows = graded(answered("08", attacks), tmp_path, FAST)
     for name in attacks:
         assert rows[name].status == "NOT YET", rows[name]

@@ -14,15 +14,7 @@ from course_utils.grading.base import Cell, Work
 from course_utils.grading.grade import hidden_seed
 from course_utils.grading.notebook import lessons
 from course_utils.observing import observe
-from tests.grading.submissions import (
-    SEED,
-    SIGNATURE,
-    answered,
-    graded,
-    require_sandbox,
-    solution,
-    wrong,
-)
+from tests.grading.submissions import SEED, answered, graded, require_sandbox, solution
 
 REMEMBERS = """import pickle
 TABLE = pickle.loads(bytes.fromhex("{table}"))
@@ -77,16 +69,6 @@ def remembered(exercise_id: str) -> tuple[str, str]:
     return by_value, by_order
 
 
-@pytest.fixture(scope="module")
-def constant(tmp_path_factory) -> dict[str, int]:
-    """Points of an answer that is a constant."""
-    require_sandbox()
-    rows = graded(
-        answered("08", {name: wrong(name) for name in SIGNATURE}), tmp_path_factory.mktemp("c")
-    )
-    return {name: row.points for name, row in rows.items()}
-
-
 def test_what_is_remembered_of_the_public_check_earns_no_more_than_a_constant(constant, tmp_path):
     by_value = remembered("08-e1")[0], remembered("08-e5")[0]
     by_order = remembered("08-e2")[1], remembered("08-e4")[1]
@@ -100,6 +82,7 @@ def test_what_is_remembered_of_the_public_check_earns_no_more_than_a_constant(co
 
 
 def test_the_form_of_an_answer_counts(tmp_path):
+    require_sandbox()
     forms = {
         "08-e1": IN_PLACE,
         "08-e2": OTHER_FORM.replace("{change}", "x[None]"),

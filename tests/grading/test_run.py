@@ -173,32 +173,32 @@ def until(holds: callable, seconds: float = 90) -> None:
 
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
     require_sandbox()
-    names = ("ann", "bob", "cem", "=dora")
+    names = ("ann", "bob", "=dora")
     notebooks = {name: {**released("00"), "who": name} for name in names}
     place, out = submissions(tmp_path, {**notebooks, "eve": {"cells": []}}), tmp_path / "out"
     command = [sys.executable, "-m", "course_utils", "grade", str(place), "--out", str(out)]
     command += ["--workers", "1"]
     journal = out / "journal.jsonl"
     killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(lambda: journal.is_file() and journal.read_bytes().count(b"\n") >= 2)
+    until(lambda: journal.is_file() and journal.read_bytes().count(b"\n") >= 1)
     until(lambda: children(killed.pid))
     boxes = children(killed.pid)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in boxes), 10)
     before = journal.read_bytes()
-    assert before.count(b"\n") < 5 and not (out / "grades.csv").exists()
+    assert before.count(b"\n") < 4 and not (out / "grades.csv").exists()
     with journal.open("ab") as stream:
         stream.write(b'{"student": "half')
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "5 submissions: 16 TODO, 1 UNREADABLE" in done.stdout
+    assert "4 submissions: 12 TODO, 1 UNREADABLE" in done.stdout
     assert journal.read_bytes().startswith(before)
     lines = [json.loads(line) for line in journal.open()]
     assert sorted(line["student"] for line in lines) == sorted([*names, "eve"])
     assert len({line["seed"] for line in lines}) == 1
     rows = list(csv.DictReader((out / "grades.csv").open()))
-    assert {row["student"] for row in rows} == {"ann", "bob", "cem", "eve", "'=dora"}
+    assert {row["student"] for row in rows} == {"ann", "bob", "eve", "'=dora"}
 
 
 def test_a_grade_is_reproduced_exactly_by_its_seed(tmp_path):
