@@ -79,6 +79,7 @@ def _second(_: object, answer: object) -> object:
     return answer
 
 
+RUN_CELL = InteractiveShell.run_cell  # as it is now: a cell may put another in its place
 DRAWING = _Drawing()
 SPECIAL = {"use": _second, "subplots": _subplots, "hist": lambda *_, **__: (DRAWING,) * 3}
 
@@ -130,10 +131,10 @@ def _run(shell: InteractiveShell, source: str) -> Raised | None:
     try:
         with open(os.devnull, "w") as null:
             with contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
-                result = shell.run_cell(source, store_history=False)
+                result = RUN_CELL(shell, source, store_history=False)
+        error = result.error_before_exec or result.error_in_exec
     except BaseException as raised:  # of a display hook, of a signal: it is the student's
         return Raised(type(raised).__name__, _text(raised))
-    error = result.error_before_exec or result.error_in_exec
     return None if error is None else Raised(type(error).__name__, _text(error))
 
 
