@@ -1,6 +1,8 @@
 """`course grade`: from a folder of uploads to grades and feedback, by what the others provide."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,8 +42,28 @@ def grade_class(submissions: Path, out: Path, plan: Plan) -> str:
         raise ValueError(why)
     if out.resolve() == submissions.resolve():
         raise ValueError(f"--out {out} is the folder of the submissions; legal: any other one")
+    (out / "notebooks").mkdir(parents=True, exist_ok=True)
+    with _alone(out):
+        return _graded(submissions, out, plan)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """In this block no other run writes to the journal; a killed run leaves it free."""
+    import fcntl  # not on Windows, where this module is still to say why it refuses
+
+    with (out / "journal.jsonl").open("ab") as journal:
+        try:
+            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"another run writes to {out}; legal: wait, or another --out"
+            ) from None
+        yield
+
+
+def _graded(submissions: Path, out: Path, plan: Plan) -> str:
     kept = out / "notebooks"
-    kept.mkdir(parents=True, exist_ok=True)
     uploads, ignored = collect.collect(submissions, kept, plan.roster)
     uploads, older = collect.latest(uploads, run.lesson_of)
     if not uploads:
@@ -69,4 +91,5 @@ def _told(results: list[run.Result], ignored: list[collect.Ignored], seed: int) 
     counts = Counter(row.status for result in results for row in result.rows)
     verdicts = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     lines = [f"{len(results)} submissions: {verdicts}; hidden inputs by seed {seed}"]
-    return lines + [f"left out: {item.source}: {item.reason}" for item in ignored[:20]]
+    first = sorted(ignored, key=lambda item: not item.reason.startswith(collect.LOOK))
+    return lines + [f"left out: {item.source}: {item.reason}" for item in first[:20]]

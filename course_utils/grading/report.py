@@ -83,9 +83,9 @@ def summary(results: list[Result]) -> str:
 
 def page_name(result: Result) -> str:
     """A file name that is safe anywhere and different for different students."""
-    readable = re.sub(r"[^\w-]+", "-", result.student).strip("-")[:60] or "student"
+    readable = re.sub(r"[^\w-]+", "-", result.student).encode()[:100].decode(errors="ignore")
     mark = hashlib.sha256("\0".join((*result.key, result.digest)).encode()).hexdigest()[:8]
-    return f"{readable}-{result.lesson or 'unreadable'}-{mark}.html"
+    return f"{readable.strip('-') or 'student'}-{result.lesson or 'unreadable'}-{mark}.html"
 
 
 def _section(row: Row) -> str:

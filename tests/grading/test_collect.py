@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from course_utils.grading import collect as module
+from course_utils.grading import archives as module
 from course_utils.grading.collect import Ignored, Upload, collect, latest
 
 NOTEBOOK = b'{"cells": []}'

@@ -1,5 +1,6 @@
 """What a tester broke: submissions and classes that cost others something cost them no more."""
 
+import fcntl
 import json
 import resource
 import time
@@ -8,8 +9,12 @@ import pytest
 
 from course_utils import exercises
 from course_utils.grading import notebook as reader, wire
-from course_utils.grading.base import Cell, Unreadable, Work
+from course_utils.grading.base import Cell, Row, Unreadable, Work
+from course_utils.grading.classroom import Plan, grade_class
+from course_utils.grading.collect import LOOK, Ignored, collect, latest
 from course_utils.grading.notebook import read, uses_package
+from course_utils.grading.report import write_all
+from course_utils.grading.run import Result
 from tests.grading.submissions import answered, position
 
 NO_BREAK = "def show(x):\n    print(f\"{'a\u00a0b'.join(x)}\")"  # ast.unparse cannot write it
@@ -56,3 +61,109 @@ def test_many_names_in_one_statement_cost_the_grader_little():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert uses_package(Work("08", (helper, answer)), exercise)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 2**10  # kB
+
+
+def test_a_name_of_any_letters_is_the_name_of_a_file(tmp_path):
+    row = Row("x", "08-e1", 5, 5, "PASS")
+    given = ("", "x.ipynb", "d", "08", 1, 1.0, (row,), "folder")
+    write_all(tmp_path, [Result(name, *given) for name in ("\U0001d49c" * 60, "Jörg", "ann")])
+    pages = sorted(path.name for path in (tmp_path / "feedback").iterdir())
+    assert len(pages) == 3 and pages[0].startswith("Jörg-08-")
+
+
+def counted(
+    tmp_path, files: dict[str, bytes], roster: str = ""
+) -> tuple[list[tuple], list[Ignored]]:
+    """(student, number) of each upload that counts, and what was left out."""
+    place, keep = tmp_path / "in", tmp_path / "out" / "notebooks"
+    keep.mkdir(parents=True)
+    for name, data in files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(data)
+    (tmp_path / "roster.csv").write_text(roster)
+    uploads, ignored = collect(place, keep, (tmp_path / "roster.csv") if roster else None)
+    uploads, older = latest(uploads, lambda _: "08")
+    return sorted((upload.student, upload.number) for upload in uploads), ignored + older
+
+
+def test_a_roster_merges_nobody_by_accident(tmp_path):
+    two = {"ann/a.ipynb": b"1", "bob/a.ipynb": b"2"}
+    found, _ = counted(tmp_path / "1", two, "file,student\n,Zoe\nann,Ann Lee\n")
+    assert found == [("Ann Lee", ""), ("bob", "")]
+    for i, wrong in enumerate(("ann", "ann,", "ann,Ann\nann,Bob")):
+        with pytest.raises(ValueError, match=r"'ann'.*legal: one each"):
+            counted(tmp_path / f"wrong{i}", two, f"file,student\n{wrong}\n")
+    found, left = counted(tmp_path / "2", two, "file,student\nann,Ann\nbob,Ann\n")
+    assert found == [("Ann", "")] and left[0].reason.startswith(LOOK)
+    paths = "file,student\nhw/ann.ipynb,Ann\nhw/bob.ipynb,Bob\n"
+    found, left = counted(tmp_path / "3", {"hw/ann.ipynb": b"1", "hw/bob.ipynb": b"2"}, paths)
+    assert found == [("Ann", ""), ("Bob", "")] and left == []
+
+
+IN_MOODLE = [f"c/{who}_assignsubmission_file/a.ipynb" for who in ("Ann_1", "Bo_2")]
+APART = {
+    "a stray file beside Moodle's": (
+        [
+            "c/Ann_1_assignsubmission_file/a.ipynb",
+            "c/Bo_2_assignsubmission_file/a.ipynb",
+            "t.ipynb",
+        ],
+        [("Ann", "1"), ("Bo", "2"), ("t", "")],
+    ),
+    "or among them": (
+        [
+            "c/Ann_1_assignsubmission_file/a.ipynb",
+            "c/Bo_2_assignsubmission_file/a.ipynb",
+            "c/t.ipynb",
+        ],
+        [("Ann", "1"), ("Bo", "2"), ("t", "")],
+    ),
+    "Canvas in a folder": (
+        ["c/ann_1_8_08_gan_minimax.ipynb", "c/bo_2_9_08_gan_minimax-3.ipynb"],
+        [("ann", "1"), ("bo", "2")],
+    ),
+    "a zip of Canvas": (
+        ["ann_1_815_work/08/x.ipynb", "bo_2_9_x.ipynb"],
+        [("ann", "1"), ("bo", "2")],
+    ),
+    "one name": (
+        ["08_gan_minimax.ipynb", "08_gan_minimax (1).ipynb", "08_gan_minimax-2.ipynb"],
+        [("08_gan_minimax", ""), ("08_gan_minimax (1)", ""), ("08_gan_minimax-2", "")],
+    ),
+    "numbers": (
+        [
+            "student-1.ipynb",
+            "student-2.ipynb",
+            "08_gan_minimax_pupil-3.ipynb",
+            "x_08_gan_minimax-2.ipynb",
+        ],
+        [("pupil-3", ""), ("student-1", ""), ("student-2", ""), ("x", "")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", APART)
+def test_students_are_not_lumped_together(name, tmp_path):
+    files, expected = APART[name]
+    assert counted(tmp_path, {file: file.encode() for file in files})[0] == sorted(expected)
+
+
+def test_what_may_be_two_students_is_said_aloud(tmp_path):
+    files = ["hw/ann.ipynb", "hw/bob.ipynb", "cem/a.ipynb", "cem/a-2.ipynb"]
+    files += ["hw_05_2026_dora.ipynb", "hw_05_2026_eve.ipynb"]
+    found, left = counted(tmp_path, {file: file.encode() for file in files})
+    assert found == [("cem", ""), ("hw", ""), ("hw", "05")]
+    assert [item.reason.startswith(LOOK) for item in left].count(True) == 2
+    found, left = counted(tmp_path / "one", {"ann/a/1.ipynb": b"1", "ann/b/1.ipynb": b"2"})
+    assert len(found) == 2 and left[0].source == "ann/" and left[0].reason.startswith(LOOK)
+
+
+def test_only_one_run_at_a_time_writes_to_a_folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out" / "journal.jsonl").open("ab") as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="another run writes to"):
+            grade_class(tmp_path / "in", tmp_path / "out", Plan(sandbox=False))
+    with pytest.raises(ValueError, match="no notebook in"):
+        grade_class(tmp_path / "in", tmp_path / "out", Plan(sandbox=False))
