@@ -150,8 +150,8 @@ def test_several_answers_in_one_cell_are_all_found(tmp_path):
     both = solution("08-e1") + "\n\n\n" + solution("08-e2")
     notebook = answered("08", {"08-e1": both})
     del notebook["cells"][position(notebook, "answer-08-e2")]
-    for given in (notebook, stripped(notebook)):
-        work = understood(given, tmp_path)
+    for change in (lambda notebook: notebook, stripped):
+        work = understood(change(notebook), tmp_path)
         assert answers(work) == {**{n: solution(n) for n in NAMES}, "08-e1": both, "08-e2": ""}
     untouched = answered("08", {}, others="untouched")
     untouched["cells"].insert(0, code(both, "mine"))
