@@ -90,7 +90,7 @@ PAIR = (
     Property(
         "alpha_bar and 1 - alpha_bar share the variance (one t for all rows)",
         "alpha_bar and 1 - alpha_bar are variances, and their sum is 1. What multiplies x_0 and "
-        "eps are standard deviations.",
+        "eps are standard deviations. Is it the given eps, and alpha_bar as it is given?",
         _of_the_pair(0, _one_time),
     ),
     Property(
@@ -178,14 +178,15 @@ STEP = (
     ),
     Property(
         "the noise has variance sigma2",
-        "sigma2 is a variance, z has variance 1: what is z multiplied by? It is sigma2 that "
-        "counts here, not beta, and the mean is already divided.",
+        "sigma2 is a variance, z has variance 1: what is z multiplied by? It is added, and sigma2 "
+        "counts here, not beta; the mean is already divided.",
         _step(lambda d: _even(d, eps=1, z=1)),
     ),
     Property(
         "ten steps with the exact eps give variance .2563",
         "Right where all beta are alike: entry t of beta and of sigma2 belongs to the step from "
-        "x_t to x_{t-1}. beta[0] = 0 is there so that no index is shifted.",
+        "x_t to x_{t-1}. beta[0] = 0 is there so that no index is shifted. And only t = 1 is "
+        "without noise.",
         _chain,
     ),
 )

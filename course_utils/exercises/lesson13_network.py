@@ -31,6 +31,7 @@ def adagn(h: Tensor, scale: Tensor, shift: Tensor, groups: int) -> Tensor:
 
     Each example's channels are split into groups of C/groups neighbours; over a group and all
     pixels h gets mean 0 and (biased) variance 1, with 1e-5 added to the variance.
+    The norm has no weights of its own.
     """
     normal = torch.group_norm(h, groups)
     return normal * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
@@ -108,7 +109,7 @@ SINUSOIDAL = (
     Property(
         "the fastest wave turns by one radian a step",
         "At i = 0 the frequency is 1: column 0 is sin(t), column dim/2 is cos(t). Is t scaled, in "
-        "turns instead of radians, or does i begin at 1?",
+        "turns instead of radians, rounded (float16?), or does i begin at 1?",
         _first_wave,
     ),
     Property(
@@ -200,7 +201,8 @@ ADAGN = (
     Property(
         "at scale = shift = 0 every group has mean 0 and variance 1",
         "Mean and variance are taken over C/groups channels that stand side by side and over all "
-        "pixels: not over one channel, not over all. The variance is the biased one (1/n).",
+        "pixels: not over one channel, not over all. The variance is the biased one (1/n). Is "
+        "what is added to it under the root 1e-5?",
         lambda answer, observe, draw: next(
             filter(None, (_group_norm(answer, observe, draw, groups) for groups in (2, 1, 4))), None
         ),

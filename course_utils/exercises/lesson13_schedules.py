@@ -86,8 +86,8 @@ COSINE = (
     ),
     Property(
         "beta is 1 minus a ratio of neighbours",
-        "Use ratios: alpha_bar is a product, and its factor alpha_t = 1 - beta_t leads from t - 1 "
-        "to t. A difference of alpha_bar is too small by the factor alpha_bar_{t-1}.",
+        "Use 1 minus a ratio: alpha_bar is a product, and its factor alpha_t = 1 - beta_t leads "
+        "from t - 1 to t. A difference of alpha_bar is too small by the factor alpha_bar_{t-1}.",
         _part(1, slice(1, -1)),
     ),
     Property(

@@ -47,7 +47,7 @@ def _two_modes() -> GaussianMixture:
 
 
 def _toy(kind: str = "linear", T: int = T_TOY) -> NoiseSchedule:
-    """A schedule whose beta grows as T shrinks, so that alpha_bar_T is about 2e-5 for any T."""
+    """A schedule whose beta grows as T shrinks, at most 0.999; alpha_bar_T is below 1e-4."""
     if kind == "cosine":
         return NoiseSchedule.cosine(T)
     end = min(0.999, 20 / T)
@@ -135,7 +135,7 @@ def stopped(states: list[diffusion.State] | None = None, t: int = 50) -> Picture
     left.plot(*found.double().T.numpy(), ".", ms=3, color=MODEL)
     left.set_title(f"Algorithm 2, stopped at t = {t}")
     right.plot(*exact.T.numpy(), ".", ms=3, color=DATA)
-    right.set_title(f"the forward process: q(x_t), t = {t}")
+    right.set_title(f"the forward process: q(xₜ), t = {t}")
     _square(left)
     _square(right)
     return Picture(
@@ -176,7 +176,7 @@ def _sigma2(law: GaussianMixture, schedule: NoiseSchedule, kind: str) -> Tensor:
 
 
 @cache
-def _chain(T: int, kind: str, variance: str, n: int = 20_000) -> Tensor:
+def _chain(T: int, kind: str, variance: str, last: str, n: int = 20_000) -> Tensor:
     law, schedule = _two_modes(), _toy(kind, T)
 
     def best(x: Tensor, t: Tensor) -> Tensor:
@@ -184,12 +184,15 @@ def _chain(T: int, kind: str, variance: str, n: int = 20_000) -> Tensor:
 
     sigma2, rng = _sigma2(law, schedule, variance), torch.Generator().manual_seed(0)
     options = {"sigma2": sigma2, "rng": rng, "dtype": torch.float64}
-    return diffusion.sample(best, schedule, (n, 1), **options)[:, 0]
+    x0 = diffusion.sample(best, schedule, (n, 1), **options)[:, 0]
+    return x0 if last == "skipped" else x0 + sigma2[1].sqrt() * _draws(n, seed=1)
 
 
-def chain(T: int = 10, schedule: str = "linear", variance: str = "β") -> Picture:
-    """Histogram of samples of Algorithm 2 with the exact eps, and the density of the data."""
-    law, x0 = _two_modes(), _chain(T, schedule, variance)
+def chain(
+    T: int = 10, schedule: str = "linear", variance: str = "β", last: str = "skipped"
+) -> Picture:
+    """Samples of Algorithm 2 with the exact eps, the noise at t = 1 skipped or added; the data."""
+    law, x0 = _two_modes(), _chain(T, schedule, variance, last)
     edges = torch.linspace(-2.4, 1.8, 85, dtype=torch.float64)
     share = torch.histogram(x0, edges)[0] / len(x0)
     middle, width = (edges[1:] + edges[:-1]) / 2, float(edges[1] - edges[0])
@@ -207,12 +210,14 @@ def chain(T: int = 10, schedule: str = "linear", variance: str = "β") -> Pictur
     ax.plot(middle.numpy(), density.numpy(), color=EXACT, label="data")
     ax.set(xlabel="x₀", ylabel="density", ylim=(0, 2.9), xlim=(-2.4, 1.8))
     ax.legend(loc="upper left")
-    ax.set_title(f"T = {T}, {schedule}, σ² = {variance}: wrong mass {100 * distance:.0f} %")
+    squared = variance if variance != "σ*" else "σ*²"
+    wrong = f"wrong mass {100 * distance:.0f} %"
+    ax.set_title(f"T = {T}, {schedule}, σ² = {squared}, last noise {last}: {wrong}")
     return Picture(
         fig,
         f"Histogram of samples with the exact eps, T = {T}, {schedule} schedule, variance "
-        f"{variance}, over the two-mode density of the data; {100 * distance:.0f} % of the mass "
-        f"is in the wrong place.",
+        f"{variance}, last noise {last}, over the two-mode density of the data; "
+        f"{100 * distance:.0f} % of the mass is in the wrong place.",
     )
 
 
@@ -261,17 +266,25 @@ def _blind_samples(told: bool, n: int = 400) -> Tensor:
     return diffusion.sample(best if told else blind, schedule, (n, 2), rng=rng).double()
 
 
+def _near_a_mean(x: Tensor) -> float:
+    """Share of points (N, 2), in per cent, within two standard deviations of one of 25 means."""
+    distance = (x[:, None] - _grid().means).norm(dim=2).min(dim=1).values
+    return 100 * float((distance < 2 * _grid().variances[0].sqrt()).double().mean())
+
+
 def time_blind(told: str = "yes") -> Picture:
     """Samples with the best network that knows t, or with the best one that does not."""
     found = _blind_samples(told == "yes")
-    near = (found[:, None] - _grid().means).norm(dim=2).min(dim=1).values
-    share = float((near < 2 * _grid().variances[0].sqrt()).double().mean())
-    fig, ((ax,),) = subplots(width=6, height=5)
+    share, data = _near_a_mean(found), 100 * (1 - np.exp(-2))
+    noise = _near_a_mean(_draws(20_000, 2))
+    fig, ((ax,),) = subplots(width=6.6, height=5.2)
     ax.plot(*found.T.numpy(), ".", ms=4, color=MODEL)
     _square(ax, 2.4)
-    ax.set_title(f"told the time: {told}; {100 * share:.0f} % within 2 sd of a mean")
+    yardsticks = f"(data {data:.0f} %, N(0, I) {noise:.0f} %)"
+    ax.set_title(f"told the time: {told}; within 2 sd of a mean: {share:.0f} %\n{yardsticks}")
     return Picture(
         fig,
-        f"Samples of Algorithm 2; the best network is told the time: {told}. {100 * share:.0f} % "
-        f"lie within two standard deviations of one of 25 means.",
+        f"Samples of Algorithm 2; the best network is told the time: {told}. {share:.0f} % lie "
+        f"within two standard deviations of one of 25 means {yardsticks}; their standard deviation "
+        f"is {found.std():.2f}.",
     )

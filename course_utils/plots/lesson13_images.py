@@ -43,13 +43,19 @@ def _digits(n: int) -> Tensor:
     return 2 * digits().test[:n] - 1
 
 
-def _sheet(ax: Axes, images: Tensor, columns: int, title: str = "") -> None:
-    """`tiles` of images in [-1, 1]."""
+def _sheet(
+    ax: Axes, images: Tensor, columns: int, title: str = "", above: Sequence[str] = ()
+) -> None:
+    """`tiles` of images in [-1, 1]; `above` has a label for each column."""
     shown = ((images.detach().cpu().double() + 1) / 2).clamp(0, 1)
     tiles(ax, shown.numpy(), columns, title)
     low, high = ax.get_xlim()
     margin = 0.03 * (high - low)  # two sheets side by side stay apart
     ax.set_xlim(low - margin, high + margin)
+    ax.set_title(title, pad=26 if above else None)
+    side = images.shape[-1]
+    for k, label in enumerate(above):
+        ax.text(k * (side + 1) + (side - 1) / 2, -0.8, label, ha="center", va="bottom", fontsize=12)
 
 
 def _eps(shape: Sequence[int], seed: int = 0) -> Tensor:
@@ -82,7 +88,7 @@ def noised_digits(times: Sequence[int] = (0, 50, 150, 300, 500, 700, 850, 1000))
             for k in range(2)
             for t in times
         ]
-        _sheet(ax, torch.cat(rows), len(times), f"{name}: t = {', '.join(map(str, times))} of 1000")
+        _sheet(ax, torch.cat(rows), len(times), f"{name}, T = 1000", [f"t = {t}" for t in times])
     return Picture(
         fig,
         f"Two digits with growing noise at t = {', '.join(map(str, times))}. Under the linear "
@@ -267,13 +273,11 @@ def film(
 def strip(states: Sequence[diffusion.State], guesses: Sequence[Tensor], count: int = 9) -> Picture:
     """A film strip: one sample from noise to image, states above, expected images below."""
     picked = np.linspace(0, len(states) - 1, count).round().astype(int)
-    fig, axes = subplots(2, 1, width=10.5, height=3.4)
-    _sheet(axes[0, 0], torch.stack([states[k].x[0] for k in picked]), count, "the state xₜ")
+    go = [f"{states[k].t} to go" for k in picked]
+    fig, axes = subplots(2, 1, width=10.5, height=4)
+    _sheet(axes[0, 0], torch.stack([states[k].x[0] for k in picked]), count, "the state xₜ", go)
     _sheet(axes[1, 0], torch.stack([guesses[k][0] for k in picked]), count, "the expected x₀")
-    left = ", ".join(str(states[k].t) for k in picked)
-    return Picture(
-        fig, f"Film strip of one sample with {left} steps to go: noise becomes an image."
-    )
+    return Picture(fig, f"Film strip of one sample, {', '.join(go)}: noise becomes an image.")
 
 
 def frozen(model: Model, schedule: NoiseSchedule, x0: Tensor, t: int = 300) -> Picture:
