@@ -209,7 +209,7 @@ MODES = (
     Property(
         "the distance is Euclidean",
         "Compare with tol the length of the difference: not its square, not its largest or its "
-        "summed coordinates.",
+        "summed coordinates. And does tol come from the argument?",
         lambda answer, observe, draw: next(
             filter(
                 None,

@@ -55,17 +55,19 @@ WATCH = (  # a buffer of G counts the steps of D at which G has a gradient
     "for p in inputs[0].parameters())))] and None))[0]"
 )
 TOLERANCE = 2e-5  # the networks are float32; a step is some 0.1 long
+SURE = "net[2].bias.data.fill_(-200)"  # logits near -200: D takes all it sees for fakes
 OLD = "[setattr(p, 'grad', 3 * torch.ones_like(p)) for p in net.parameters()]"  # of a step before
 
 
-def _game(draw: Draw, d_rate: float = 0.5, g_rate: float = 0.5, old: bool = False) -> tuple:
+def _game(draw: Draw, d_rate: float = 0.5, old: bool = False, sure: bool = False) -> tuple:
     seed, left = draw.integer(0, 10_000), OLD if old else "0"
+    judge = SURE if sure else left
     G = f"(net := {NETWORK.format(3, 2, '')}, net.register_buffer('seen', torch.zeros(())), {left})"
-    D = f"(net := {NETWORK.format(2, 1, ', nn.Flatten(0)')}, {left})"
+    D = f"(net := {NETWORK.format(2, 1, ', nn.Flatten(0)')}, {judge})"
     return (
         Recipe(f"{G}[0]", seed),
         Recipe(f"{D}[0]", seed + 1),
-        Recipe(f"torch.optim.SGD(inputs[0].parameters(), lr={g_rate})"),
+        Recipe("torch.optim.SGD(inputs[0].parameters(), lr=0.5)"),
         Recipe(WATCH.format(d_rate)),
     )
 
@@ -142,13 +144,14 @@ STEP = (
     Property(
         "D's updates leave the gradients of G alone",
         "G's gradient is not zero after D's step: to D a fake is an image like any other. What "
-        "cuts it off from the network that made it?",
+        "cuts it off from the network that made it? (Or did G move first? Its turn is the last.)",
         _g_is_left_alone,
     ),
     Property(
         "one update moves D down its own loss (k = 1)",
         "D's loss: softplus(-a) where the image is real, softplus(a) where it is fake, both "
-        "averaged over the batch and added. No half, no other sign, no sum over the batch.",
+        "averaged over the batch and added. No half, no other sign, no sum over the batch. The "
+        "fakes are made from z, not from other noise.",
         _moves(lambda d: (*_game(d), *_batches(d, 1, one_z=True)), "D"),
     ),
     Property(
@@ -156,6 +159,12 @@ STEP = (
         "G's loss is the non-saturating one on fakes, averaged: D's logits on them must rise. It "
         "is not log(1 - D), not minus D's loss. G does not move? Then its image was cut off.",
         _moves(lambda d: (*_game(d, d_rate=0), *_batches(d, 1, one_z=True)), "G"),
+    ),
+    Property(
+        "both losses hold at logits of hundreds",
+        "sigmoid(-200) is 0 in float32, and its log -inf. Write both losses from the logit, "
+        "without the probability: softplus.",
+        _moves(lambda d: (*_game(d, d_rate=0, sure=True), *_batches(d, 1, one_z=True)), "DG"),
     ),
     Property(
         "G moves last, against the D that has just learned",
@@ -236,7 +245,7 @@ LOSS = (
     Property(
         "is -log sigmoid(a)",
         "Write D = sigmoid(a) into -log D: in nats, log 2 at a = 0, and never below 0. One value "
-        "per example: no mean, no half.",
+        "per example: no mean, no half, no small number added inside the log.",
         equals(non_saturating_loss, lambda d: (d.uniform(-4, 4, 6),), "loss"),
     ),
     Property(

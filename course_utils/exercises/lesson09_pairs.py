@@ -111,8 +111,9 @@ PAIRS = (
     ),
     Property(
         "targets: 1 for the first block only",
-        "A real image with a wrong caption is a wrong pair. Marked 1, it teaches D that the "
-        "caption does not matter: D then ignores the text, and so does G.",
+        "A fake is 0 whatever its caption. A real image with a wrong caption is a wrong pair: "
+        "marked 1, it teaches D that the caption does not matter; D then ignores the text, and so "
+        "does G.",
         _targets,
     ),
     Property(

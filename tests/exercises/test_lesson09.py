@@ -51,7 +51,7 @@ def step_with_one_batch_of_both(G, D, opt_G, opt_D, x, z):
         loss = 2 * bce(D(torch.cat([real, fake.detach()])), target)
         loss.backward()
         opt_D.step()
-    loss = -torch.log(torch.sigmoid(D(fakes[-1]))).mean()
+    loss = -logsigmoid(D(fakes[-1])).mean()
     loss.backward()
     opt_G.step()
     return loss.item()
@@ -239,8 +239,14 @@ SATURATING = _rounds(g_loss=lambda D, fake: -softplus(D(fake)).mean())
 G_SIGN = _rounds(g_loss=lambda D, fake: softplus(D(fake)).mean())
 G_SUM = _rounds(g_loss=lambda D, fake: softplus(-D(fake)).sum())
 G_CUT_OFF = _rounds(image=torch.detach)
+G_BY_PROBABILITY = _rounds(g_loss=lambda D, fake: -torch.log(torch.sigmoid(D(fake))).mean())
+D_BY_PROBABILITY = _rounds(
+    lambda D, real, fake: (
+        -torch.log(torch.sigmoid(D(real))) - torch.log(1 - torch.sigmoid(D(fake)))
+    ).mean()
+)
 PLURAL = "LABELS_SWAPPED ASCENDS HALF SUM FAKES_ONLY RELATIVISTIC SATURATING G_SIGN G_SUM G_CUT_OFF"
-for _name in PLURAL.split():
+for _name in (*PLURAL.split(), "G_BY_PROBABILITY", "D_BY_PROBABILITY"):
     _named(_name.lower(), globals()[_name])
 
 
@@ -263,6 +269,8 @@ for _name in PLURAL.split():
     (G_SIGN, "D's logits on them must rise"),
     (G_SUM, "D's logits on them must rise"),
     (G_CUT_OFF, "its image was cut off"),
+    (G_BY_PROBABILITY, "its log -inf. Write both losses"),
+    (D_BY_PROBABILITY, "its log -inf. Write both losses"),
     (_g_before_d, "after D's last step"),
     (_emptied_before_the_step, "just after zero_grad()"),
     (_nothing_emptied, "adds to the gradients"),
