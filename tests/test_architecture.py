@@ -29,8 +29,8 @@ LAYERS = (
     {"__main__"},
 )
 # In a folder a module imports its base.py only; these form a chain, each may import those before.
-CHAIN = ("base", "wire", "seccomp", "box", "inside", "notebook", "grade", "archives")
-CHAIN += ("collect", "run", "report", "classroom", "release", "submit", "update")
+CHAIN = ("base", "wire", "seccomp", "box", "inside", "names", "notebook", "grade")
+CHAIN += ("archives", "collect", "run", "report", "classroom", "release", "submit", "update")
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}
 MODULE_LINES, FUNCTION_LINES, PACKAGE_LINES, GRADING_LINES = 300, 50, 4000, 2000
 PLACES = re.compile(

@@ -6,30 +6,24 @@ that is not one of the lesson's runs too, in document order, and of a changed ce
 imports and functions that were added: an answer may need them.
 """
 
-import ast
 import json
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-import nbformat
-
 from course_utils import exercises
 from course_utils.grading.base import Cell, Unreadable, Work
+from course_utils.grading.names import PACKAGE, helpers, reached
 from course_utils.runtime import project_root
 
 SIZE_LIMIT = 30 * 2**20  # bytes of a notebook with its pictures
-CELL_LIMIT, CODE_LIMIT = 5000, 100_000  # code cells; characters of one that are looked through
-MAGIC = re.compile(r"^[ \t]*[%!].*$", re.MULTILINE)
+CELL_LIMIT = 5000  # code cells
 TOP = r"^(?:async[ \t]+)?(?:def|class)[ \t]+NAME\b"
 DEFINED = rf"^[ \t]*{TOP[1:]}"
 ASSIGNED = r"^NAME[ \t]*(?::[^=\n]*)?=(?!=)(?![ \t]*use\()"
 IMPORTED = r"^[ \t]*(?:from|import)\b[^\n]*\bNAME\b"
-PACKAGE = "course_utils"
-NO_MATHS = {"checks", "derivation", "runtime", "widgets", "plots", "progress", "observing"}
 OURS = re.compile(r"(answer|check)-(\d\d-e\d+)")
 _editions: list[Path] = []
 
@@ -50,6 +44,7 @@ class Lesson:
         self.setup = next(self.sources[name] for name in tags if "setup" in tags[name])
         self.needed = [self.sources[name] for name in tags if "needed" in tags[name]]
         self.setup_id = next(name for name in tags if "setup" in tags[name])
+        self.given = frozenset([self.setup, *self.needed])
         self.texts = frozenset(self.sources.values())
         self.exercises = exercises.of_lesson(self.number)
 
@@ -97,7 +92,7 @@ def read(path: Path, name: str = "") -> Work:
 def _understood(cells: list[dict], name: str) -> Work:
     lesson = _lesson_of(cells, name)
     found, left_out, flags = _answers(cells, lesson)
-    kept = []
+    kept, own = [], False
     for index, cell in enumerate(cells):
         match = OURS.fullmatch(cell["id"])
         if index in found:
@@ -106,11 +101,14 @@ def _understood(cells: list[dict], name: str) -> Work:
             kept += [Cell("", exercise=other) for other in others]  # one cell, several answers
         elif match and match[1] == "check":
             kept.append(Cell(_added(cell, lesson), closes=match[2]))
+        elif cell["source"].strip() in lesson.given and own:
+            kept.append(Cell(cell["source"]))  # what ran above may have changed its names
         elif cell["id"] == lesson.setup_id and cell["source"].strip() != lesson.setup:
             kept.append(Cell(cell["source"]))  # an import that the student added to the setup
         elif cell["id"] in lesson.sources and not _is_marked(cell, lesson):
             kept.append(Cell(_added(cell, lesson)))
         elif cell["source"].strip() not in lesson.texts and index not in left_out:
+            own = True
             kept.append(Cell(cell["source"]))
     whole = [cell for cell in kept if cell.source or cell.closes or cell.exercise]
     return Work(lesson.number, tuple(whole), flags)
@@ -121,22 +119,11 @@ def _added(cell: dict, lesson: Lesson) -> str:
     ours = lesson.sources.get(cell["id"], "")
     if cell["source"].strip() == ours:
         return ""
-    kinds = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef
-    try:
-        before = {ast.dump(node) for node in parsed(ours)}
-        added = [node for node in parsed(cell["source"]) if isinstance(node, kinds)]
-        lines = _seen(cell["source"]).encode().splitlines() if added else []
-        return "\n".join(_text(node, lines) for node in added if ast.dump(node) not in before)
-    except RecursionError:  # nobody nests so deeply by accident
-        return ""
+    before = set(_helpers_of_ours(ours))
+    return "\n".join(text for text in helpers(cell["source"]) if text not in before)
 
 
-def _text(node: ast.stmt, lines: list[bytes]) -> str:
-    """A statement as it was written: `ast.unparse` cannot write all that can be parsed."""
-    first = min(above.lineno for above in (*getattr(node, "decorator_list", ()), node))
-    *body, last = lines[first - 1 : node.end_lineno]
-    whole = b"\n".join([*body, last[: node.end_col_offset]])
-    return whole[node.col_offset :].decode()
+_helpers_of_ours = cache(helpers)
 
 
 def _code_cells(path: Path) -> list[dict]:
@@ -145,11 +132,9 @@ def _code_cells(path: Path) -> list[dict]:
         raise Unreadable(f"the file has {size / 2**20:.0f} MB; at most {SIZE_LIMIT >> 20} are read")
     try:
         notebook = json.loads(path.read_text("utf-8-sig"))
-        if isinstance(notebook, dict) and "worksheets" in notebook:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                notebook = nbformat.convert(nbformat.from_dict(notebook), 4)
-        cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+        old = [] if "cells" in notebook else notebook["worksheets"]  # formats 2 and 3
+        cells = [cell for sheet in old or [notebook] for cell in sheet["cells"]]
+        cells = [cell for cell in cells if cell["cell_type"] == "code"]
         found = [_plain_cell(cell) for cell in cells]
     except Exception as error:  # whatever a hostile file makes the readers raise
         raise Unreadable(f"this is no notebook ({type(error).__name__}: {error!s:.200})") from None
@@ -171,7 +156,7 @@ def _plain_cell(cell: dict) -> dict[str, str]:
 
 
 def _source(cell: dict) -> str:
-    source = cell["source"]
+    source = cell["source"] if "source" in cell else cell["input"]  # of formats 2 and 3
     return source if isinstance(source, str) else "".join(map(str, source))
 
 
@@ -253,60 +238,10 @@ def _candidates(cells: list[dict], exercise: exercises.Exercise, lesson: Lesson)
     return among(free, TOP) or among(other, TOP) or among(free, ASSIGNED)
 
 
-def parsed(source: str) -> list[ast.stmt]:
-    """The statements of a cell, magics and commands left out; none where it cannot be read."""
-    try:
-        return ast.parse(_seen(source)).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-
-
-def _seen(source: str) -> str:
-    """What is looked through of a cell; lines keep their numbers."""
-    return MAGIC.sub("", source[:CODE_LIMIT])
-
-
 def uses_package(work: Work, exercise: exercises.Exercise) -> bool:
     """Whether an answer leads to a function of this package's maths: an instructor is to look.
 
     From the answer's name over what the student's cells bind; only names are followed.
     """
-    leads: dict[str, list[set[str]]] = {}  # one set for all the names that a statement binds
-    setup = lessons()[work.lesson].setup
-    for source in (setup, *(cell.source for cell in work.cells)):
-        for statement in parsed(source):
-            for name, found in _bound(statement):
-                leads.setdefault(name, []).append(found)
-    todo, followed = [exercise.name], set()
-    while todo and todo[-1] != PACKAGE:
-        new = [found for found in leads.pop(todo.pop(), ()) if id(found) not in followed]
-        followed |= set(map(id, new))
-        todo += (name for name in sorted(set().union(*new)) if name in leads or name == PACKAGE)
-    return bool(todo)
-
-
-def _bound(statement: ast.stmt) -> list[tuple[str, set[str]]]:
-    """The names that a statement binds, each with the names that it reads."""
-    nodes = list(ast.walk(statement))
-    notes = [getattr(node, part, None) for node in nodes for part in ("annotation", "returns")]
-    hidden = {id(inner) for note in notes if note is not None for inner in ast.walk(note)}
-    names = [node for node in nodes if isinstance(node, ast.Name) and id(node) not in hidden]
-    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
-    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
-    found = [pair for node in imports for pair in _imported(node)]
-    read |= {PACKAGE for _, what in found if what}
-    bound = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return [(statement.name, read)]
-    return found if statement in imports else [(name, read) for name in bound]
-
-
-def _imported(node: ast.Import | ast.ImportFrom) -> list[tuple[str, set[str]]]:
-    """The names that an import binds; of the package's maths lead to PACKAGE."""
-    above = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-    found = []
-    for alias in node.names:
-        parts = f"{above}{alias.name}".split(".")
-        maths = parts[0] == PACKAGE and not set(parts) & NO_MATHS
-        found.append((alias.asname or alias.name.split(".")[0], {PACKAGE} if maths else set()))
-    return found
+    sources = [lessons()[work.lesson].setup, *(cell.source for cell in work.cells)]
+    return PACKAGE in reached(sources, (exercise.name, "*"))

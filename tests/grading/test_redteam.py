@@ -12,10 +12,10 @@ from course_utils.grading import notebook as reader, wire
 from course_utils.grading.base import Cell, Row, Unreadable, Work
 from course_utils.grading.classroom import Plan, grade_class
 from course_utils.grading.collect import LOOK, Ignored, collect, latest
-from course_utils.grading.notebook import read, uses_package
+from course_utils.grading.notebook import lessons, read, uses_package
 from course_utils.grading.report import write_all
 from course_utils.grading.run import Result
-from tests.grading.submissions import answered, position
+from tests.grading.submissions import answered, code, position
 
 NO_BREAK = "def show(x):\n    print(f\"{'a\u00a0b'.join(x)}\")"  # ast.unparse cannot write it
 
@@ -167,3 +167,44 @@ def test_only_one_run_at_a_time_writes_to_a_folder(tmp_path):
             grade_class(tmp_path / "in", tmp_path / "out", Plan(sandbox=False))
     with pytest.raises(ValueError, match="no notebook in"):
         grade_class(tmp_path / "in", tmp_path / "out", Plan(sandbox=False))
+
+
+def test_our_setup_runs_again_where_it_stands_below_a_students_cell(tmp_path):
+    notebook, lesson = answered("08", {}), lessons()["08"]
+    notebook["cells"].insert(0, code("%reset -f"))
+    kept = [cell.source for cell in understood(notebook, tmp_path).cells if not cell.exercise]
+    assert [source for source in kept if source] == ["%reset -f", lesson.setup, *lesson.needed]
+
+
+SLOW = {
+    "one id": [code("def f():\n    return [" + "1," * 200 + "]", "check-08-e1")] * 4900,
+    "large cells": [code("def f():\n    return 1" + "+1" * 900, "check-08-e1")] * 800,
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_changed_cells_of_ours_are_read_soon(name, tmp_path):
+    notebook = answered("08", {})
+    notebook["cells"] += SLOW[name]
+    begun = time.process_time()
+    understood(notebook, tmp_path)
+    assert time.process_time() - begun < 8  # it took more than 20
+
+
+def test_an_old_format_is_read_soon(tmp_path):
+    (tmp_path / "x.ipynb").write_text('{"worksheets": [], "x": [%s{}]}' % ("{}," * 10**6))
+    begun = time.process_time()
+    with pytest.raises(Unreadable, match="this is no notebook"):
+        read(tmp_path / "x.ipynb")
+    assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize(
+    "source", ["from course_utils.vae import *", "import_module('course_utils.vae')"]
+)
+def test_a_star_or_a_name_as_text_is_marked(source):
+    exercise = exercises.find("08-e1")
+    body = source if source[0] == "i" else "return elbo()"
+    answer = f"def {exercise.name}(a, b):\n    {body}"
+    top = source if source[0] == "f" else ""
+    assert uses_package(Work("08", (Cell(top), Cell(answer, exercise="08-e1"))), exercise)
