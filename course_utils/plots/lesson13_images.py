@@ -274,7 +274,7 @@ def strip(states: Sequence[diffusion.State], guesses: Sequence[Tensor], count: i
     """A film strip: one sample from noise to image, states above, expected images below."""
     picked = np.linspace(0, len(states) - 1, count).round().astype(int)
     go = [f"{states[k].t} to go" for k in picked]
-    fig, axes = subplots(2, 1, width=10.5, height=4)
+    fig, axes = subplots(2, 1, width=10.5, height=3.3)
     _sheet(axes[0, 0], torch.stack([states[k].x[0] for k in picked]), count, "the state xₜ", go)
     _sheet(axes[1, 0], torch.stack([guesses[k][0] for k in picked]), count, "the expected x₀")
     return Picture(fig, f"Film strip of one sample, {', '.join(go)}: noise becomes an image.")
