@@ -42,27 +42,31 @@ class Recipe(NamedTuple):
     objective: gan.Objective = gan.NON_SATURATING
     k: int = 1
     batch: int = 128
-    gamma: float = 0.0  # R1 and R2, in every 8th step 8 times as strong
+    gamma: float = 0.0  # R1 and R2, in every 16th step 16 times as strong
     skip: bool = False
     noise: float = 0.0  # instance noise, annealed to 0.02 over the first half
     average: bool = False  # read the average of G's weights
-    cosine: bool = False
+    cosine: bool = False  # the rates fall to 0 along a cosine
+    momentum: float = 0.5  # the first of Adam's two betas
 
 
 BROKEN = Recipe(1500, rates=(4e-3, 2e-4))  # D is twenty times too slow
-REPAIRED = Recipe(
-    *(1500, (4e-3, 4e-3), gan.RELATIVISTIC, 1, 256, 0.005), True, 0.3, average=True, cosine=True
+EQUAL = BROKEN._replace(rates=(4e-3, 4e-3))
+LISTED = EQUAL._replace(gamma=0.1, noise=0.3, average=True, skip=True)  # the remedies by name
+REPAIRED = LISTED._replace(  # and four finer points
+    objective=gan.RELATIVISTIC, batch=256, cosine=True, momentum=0.0
 )
 REPAIRS = {
     "broken: D 20 times slower": BROKEN,
-    "only five steps of D for one of G": BROKEN._replace(steps=500, k=5),
-    "only R1 and R2": BROKEN._replace(gamma=0.005),
+    "only D as fast as G": EQUAL,
+    "only five steps of D for one of G": BROKEN._replace(k=5),
+    "only R1 and R2": BROKEN._replace(gamma=0.1),
     "only instance noise": BROKEN._replace(noise=0.3),
     "only an average of G": BROKEN._replace(average=True),
     "only a skip a z in G": BROKEN._replace(skip=True),
-    "only equal rates": BROKEN._replace(rates=(1e-3, 1e-3)),
-    "all but equal rates": REPAIRED._replace(rates=BROKEN.rates),
-    "all together": REPAIRED,
+    "R1, R2, noise, average, skip": LISTED._replace(rates=BROKEN.rates),
+    "the same, and D as fast as G": LISTED,
+    "the long runs' recipe": REPAIRED,
 }
 
 
@@ -87,7 +91,7 @@ def play(name: str, recipe: Recipe, seed: int) -> Iterator[tuple[int, nn.Module,
         G = gan.SkipGenerator(G, a=float(x.std()))
     average = ema(G)
     optimisers = [
-        torch.optim.Adam(net.parameters(), lr=lr, betas=(0.5, 0.99), fused=True)
+        torch.optim.Adam(net.parameters(), lr=lr, betas=(recipe.momentum, 0.99), fused=True)
         for net, lr in zip((G, D), recipe.rates, strict=True)
     ]
     for step in range(1, recipe.steps + 1):
@@ -99,7 +103,7 @@ def play(name: str, recipe: Recipe, seed: int) -> Iterator[tuple[int, nn.Module,
         seen = (lambda x, sd=sd: D(gan.instance_noise(x, sd))) if sd else D
         real = x[torch.randint(len(x), (recipe.k, recipe.batch))]
         z = torch.randn(recipe.k + 1, recipe.batch, 2)
-        gamma = 8 * recipe.gamma if step % 8 == 1 else 0.0
+        gamma = 16 * recipe.gamma if step % 16 == 1 else 0.0
         found = gan.gan_step(G, seen, *optimisers, real, z, recipe.objective, gamma)
         average.update_parameters(G)
         yield step, average.module if recipe.average else G, found

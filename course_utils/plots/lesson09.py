@@ -85,8 +85,11 @@ def _demo() -> list[Reading]:
     return found
 
 
-def ring_run(readings: Sequence[Reading] = ()) -> Picture:
-    """Samples at the last reading, and modes hit, effective modes and precision over the steps."""
+def ring_run(readings: Sequence[Reading] = (), before: Sequence[Reading] = ()) -> Picture:
+    """Samples at the last reading, and modes hit, effective modes and precision over the steps.
+
+    In grey the effective modes and the precision of another run, `before`.
+    """
     readings = readings or _demo()
     last, step = readings[-1], [r.step for r in readings]
     fig, (axes,) = subplots(1, 3, width=11, height=3.8)
@@ -94,6 +97,10 @@ def ring_run(readings: Sequence[Reading] = ()) -> Picture:
     axes[1].plot(step, [r.hit for r in readings], color=BOUND, label=f"hit: {last.hit}")
     axes[1].plot(step, [r.even for r in readings], color=MODEL, label=f"effective: {last.even:.1f}")
     axes[1].axhline(8, color=EXACT, lw=1, ls="--")
+    if before:
+        old = [r.step for r in before]
+        axes[1].plot(old, [r.even for r in before], color=GREY, lw=1.2, label="effective, before")
+        axes[2].plot(old, [r.near for r in before], color=GREY, lw=1.2)
     axes[1].set(xlabel="step of G", ylabel="number of modes", ylim=(0, 8.6), title="how many")
     axes[1].legend(loc="lower right")
     axes[2].plot(step, [r.near for r in readings], color=PINK)
@@ -119,8 +126,8 @@ def _table(runs: dict[str, Tensor] | None) -> dict[str, Tensor]:
     return {
         "sweep_readings": torch.zeros(3, 3, 3, 3, 10, 5),
         "sweep_points": ring.expand(3, 3, 3, 8, 2),
-        "repairs_readings": torch.ones(9, 3, 5),
-        "repairs_points": ring.expand(9, 8, 2),
+        "repairs_readings": torch.ones(10, 3, 5),
+        "repairs_points": ring.expand(10, 8, 2),
         "ring8_coverage": rows,
         "grid25_coverage": rows,
         "grid25_points": mixture("grid25").means.float().expand(3, 25, 2),
@@ -133,7 +140,7 @@ def long_runs(runs: dict[str, Tensor] | None = None) -> Picture:
     fig, (axes,) = subplots(1, 4, width=12, height=3.5)
     means, sheets, steps = mixture("grid25").means, runs["grid25_points"], runs["grid25_coverage"]
     for ax, sheet, row in zip(axes, (0, 2), (0, -1), strict=False):
-        _points(ax, sheets[sheet], means, 5, f"grid25, step {int(steps[row, 0])}")
+        _points(ax, sheets[sheet], means, 5, f"step {int(steps[row, 0])}, 1,000 samples")
     said = []
     for name, colour, of in (("ring8", BOUND, 8), ("grid25", MODEL, 25)):
         step, modes, well, quality = runs[f"{name}_coverage"].T.numpy()
@@ -166,12 +173,14 @@ def short_run(
     _points(axes[0], runs["sweep_points"][at], mixture("ring8").means, 2.8, "samples, first seed")
     for row in found:
         axes[1].plot(updates, row[:, 1], color=MODEL, alpha=0.8)
-        axes[2].plot(updates, np.abs(row[:, 4]) + 0.01, color=PINK, alpha=0.8)
+        axes[2].plot(updates, row[:, 4], color=PINK, alpha=0.8)
     axes[1].axhline(8, color=EXACT, lw=1, ls="--")
     axes[1].set(xlabel="updates, D and G together", ylabel="number of modes", ylim=(0, 8.6))
     middle = np.median(found[:, -1], axis=0)
     axes[1].set_title(f"effective: {middle[1]:.1f}")
-    axes[2].set(xlabel="updates, D and G together", ylabel="logit", yscale="log", ylim=(0.01, 999))
+    axes[2].set(xlabel="updates, D and G together", ylabel="logit")
+    axes[2].set_yscale("symlog", linthresh=1)  # straight up to 1, logarithmic above
+    axes[2].set(ylim=(-1, 999), yticks=[-1, 0, 1, 10, 100], yticklabels=[-1, 0, 1, 10, 100])
     axes[2].set_title(f"real − fake: {middle[4]:.1f}")
     fig.suptitle(f"{loss}, k = {k}, rate {rate:g}; {middle[2]:.0%} of the samples near a mode")
     alt = (
@@ -210,6 +219,7 @@ def dashboard(
     seen = np.array([[r.d_loss, r.g_loss] for r in readings])
     low, top = min(-0.1, float(np.nanmin(seen))), max(2.2, float(np.nanmax(seen)))
     axes[1].set(xlabel="step of G", ylabel="loss, nats", ylim=(1.1 * low, 1.1 * top))
+    axes[1].margins(x=0)
     axes[1].set_title("what the losses say")
     axes[1].legend(loc="upper left", ncols=2)
     if healthy:
@@ -217,8 +227,9 @@ def dashboard(
         axes[2].plot(*by, color=GREY, label="a healthy run")
     axes[2].plot(step, [r.spread for r in readings], color=MODEL, label=title)
     axes[2].axhline(0.5, color=EXACT, lw=1, ls="--")
-    axes[2].set(xlabel="step of G", ylabel="share of the data's", ylim=(0, 1.5))
-    axes[2].set_title("spread of a batch")
+    axes[2].set(xlabel="step of G", ylim=(0, 1.8), yticks=[0, 0.5, 1, 1.5])
+    axes[2].set(title="spread of a batch")
+    axes[2].set_ylabel("share of the data's", labelpad=2)
     axes[2].legend(loc="upper right", fontsize=11)
     alt = (
         f"{title} at step {last.step}: {last.hit} of 8 modes hit; losses {last.d_loss:.2f} (D) and "
@@ -228,19 +239,28 @@ def dashboard(
 
 
 def repairs(runs: dict[str, Tensor] | None = None, names: Sequence[str] = ()) -> Picture:
-    """Effective modes and precision after the broken game and after each repair, three seeds."""
+    """Effective modes and precision after the broken game and after each repair, three seeds.
+
+    A seed that has less than two effective modes gets a hollow dot in both panels.
+    """
     found = _table(runs)["repairs_readings"].numpy()  # (repairs, seeds, 5)
     names = list(names) or [f"repair {i}" for i in range(len(found))]
-    fig, ((left, right),) = subplots(1, 2, width=11, height=4.6, width_ratios=[3, 2], sharey=True)
-    rows = np.arange(len(found))
+    fig, ((left, right),) = subplots(1, 2, width=11, height=4.8, width_ratios=[3, 2], sharey=True)
+    rows, lost = np.arange(len(found)), found[..., 1] < 2
     for ax, column, colour in ((left, 1, MODEL), (right, 2, PINK)):
-        ax.barh(rows, np.median(found[..., column], axis=1), color=colour, alpha=0.5)
-        ax.plot(found[..., column], rows, ".", ms=9, color=colour)
+        values = found[..., column]
+        ax.barh(rows, np.median(values, axis=1), color=colour, alpha=0.5)
+        for value, row, hollow in zip(values.T, [rows] * 3, lost.T, strict=True):
+            ax.plot(value[~hollow], row[~hollow], "o", ms=5, color=colour)
+            ax.plot(value[hollow], row[hollow], "o", ms=5, mfc="white", mec=colour)
+        for row, value in enumerate(np.median(values, axis=1)):
+            where = {"va": "center", "transform": ax.get_yaxis_transform(), "fontsize": 11}
+            ax.text(1.02, row, f"{value:.{column}f}", **where)
     left.axvline(8, color=EXACT, lw=1, ls="--")
     left.set_yticks(rows, names, fontsize=11)
     left.invert_yaxis()
-    left.set(xlabel="effective number of modes", xlim=(0, 8.5))
-    right.set(xlabel="share within 0.3 of a mode", xlim=(0, 1))
+    left.set(xlabel="effective number of modes (right: median)", xlim=(-0.15, 8.3))
+    right.set(xlabel="share within 0.3 of a mode", xlim=(-0.02, 1.04))
     middle = np.median(found[..., 1], axis=1)
     each = "; ".join(f"{name}: {value:.1f}" for name, value in zip(names, middle, strict=True))
     return Picture(fig, f"Bars with three seeds each, effective modes at the end: {each}.")

@@ -173,7 +173,7 @@ def _value(p: np.ndarray, p_g: np.ndarray, dx: float) -> float:
     return float(sum(terms).sum() * dx)
 
 
-def judges(heed: float = 0.0, gap: float = 6.0, judge: str = "x and y") -> Picture:
+def judges(heed: float = 0.0, gap: float = 8.0, judge: str = "x and y") -> Picture:
     """Two classes and a generator that heeds the label in a share `heed` of its samples.
 
     With probability `heed` it draws from the class that was asked for, else from either: what the
