@@ -12,6 +12,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LESSONS = [path for path in NOTEBOOKS if path.name[:2].isdigit()]
 PLAN = json.loads((ROOT / "assets" / "plan.json").read_text(encoding="utf-8"))["lessons"]
 ASSERTIONS = {"equal", "at_most", "at_least"}
+CONTROLS = {"explore", "interact", "interactive", "interactive_output"}
 
 
 def read(path: Path) -> NotebookNode:

@@ -2,10 +2,18 @@
 
 import pytest
 
-from tests.notebooks.lessons import ASSERTIONS, LESSONS, PLAN, code_cells, labels, output_text, tags
+from tests.notebooks.lessons import (
+    ASSERTIONS,
+    CONTROLS,
+    LESSONS,
+    PLAN,
+    code_cells,
+    labels,
+    output_text,
+    tags,
+)
 
 each = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-CONTROLS = {"explore", "interact", "interactive", "interactive_output"}
 
 
 def missing(path) -> dict[str, set[str]]:

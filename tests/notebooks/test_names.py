@@ -1,0 +1,109 @@
+"""A student may go back to any cell after "Run all": no later cell has taken its names."""
+
+import pytest
+
+from course_utils import authoring, exercises
+from tests.notebooks.lessons import LESSONS, NOTEBOOKS, code_cells
+from tests.notebooks.names import conflicts
+
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+
+
+def solved_cells(path) -> list[tuple[str, str]]:
+    """Id and source of every code cell, answers in the place of stubs."""
+    cells = []
+    for cell in code_cells(path):
+        match = authoring.ANSWER.fullmatch(cell.id)
+        answer = match and match[1] == "answer"
+        cells.append((cell.id, exercises.find(match[2]).solution if answer else cell.source))
+    return cells
+
+
+def numbered(*sources: str) -> list[tuple[str, str]]:
+    return [(f"cell {number}", source) for number, source in enumerate(sources, start=1)]
+
+
+@each
+def test_a_name_that_cells_share_is_bound_by_one_of_them(path):
+    assert conflicts(solved_cells(path)) == {}
+
+
+@each_lesson
+def test_a_cell_at_the_end_that_takes_a_shared_name_is_found(path):
+    cells = solved_cells(path)
+    setup, _ = cells[0]
+    found = conflicts([*cells, ("planted", "line = 'a line of text'")])
+    assert found["line"]["binds"] == [setup, "planted"] and len(found["line"]["reads"]) > 5
+
+
+PLANTED = {
+    "a later cell rebinds it": ["x = 2.0", "print(x)", "x = [1, 2]"],
+    "an earlier cell of its own binds it too": ["x = 3\nprint(x)", "x = 2.0", "print(x)"],
+    "a loop takes it": ["x = 2.0", "print(x)", "for x in (1, 2):\n    print(x)"],
+    "unpacking takes it": ["x = 2.0", "print(x)", "(y, (x, *z)) = 1, (2, 3)"],
+    "with takes it": ["x = 2.0", "print(x)", "with open('f') as x:\n    pass"],
+    "a walrus takes it": ["x = 2.0", "print(x)", "print((x := 3))"],
+    "a function takes it": ["x = 2.0", "print(x)", "def x():\n    pass"],
+    "an import takes it": ["x = 2.0", "print(x)", "import numpy as x"],
+    "a cell deletes it": ["x = 2.0", "print(x)", "del x"],
+    "a cell counts it up": ["x = 2.0", "x = x + 1"],
+    "a cell counts it up in short": ["x = 2.0", "x += 1"],
+    "read inside a comprehension": ["x = 2.0", "print([x * i for i in (1, 2)])", "x = 3"],
+    "read by a function": ["x = 2.0", "def f(a):\n    return x * a", "x = 3"],
+    "a function that another cell calls reads it": [
+        "x = 2.0\ndef f(a):\n    return x * a",
+        "def g(a):\n    return f(a)",
+        "print(g(1))",
+        "x = 3",
+    ],
+    "a lambda that another cell calls reads it": ["x = 2\nf = lambda a: x * a", "f(1)", "x = 3"],
+    "the demo reads it at each move": ["x = 2.0\nwidgets.explore(lambda a: x * a)", "x = 3"],
+    "a function of the cell reads it before the cell binds it": [
+        "x = 2.0",
+        "def f(a):\n    return x * a\n\n\nf(1)\nx = 3",
+    ],
+    "a key reads it before the cell binds it": ["x = 2", "sorted([1], key=lambda a: x)\nx = 3"],
+    "not the function that was handed on": ["x = 2", "x = use('05-e1', y)", "print(x)"],
+}
+SOUND = {
+    "each cell binds its own": ["x = 2.0\nprint(x)", "x = [1, 2]\nprint(x)"],
+    "each loop binds its own": ["for x in (1, 2):\n    print(x)"] * 2,
+    "a list that was made with it": ["x = 2\ny = [x * i for i in (1, 2)]", "print(y)", "x = 3"],
+    "one binds, all read": ["x = 2.0", "print(x)", "y = x"],
+    "a comprehension's own": ["x = 2.0", "print(x)", "print([x for x in (1, 2)])"],
+    "a function's own": ["x = 2.0", "print(x)", "def f(x):\n    y = x\n    return y", "f(1)"],
+    "a keyword": ["x = 2.0", "print(x)", "print(dict(x=3))"],
+    "an attribute": ["x = 2.0", "print(x)", "a = dict()\na.x = 3"],
+    "a function at work in its own cell": [
+        "x = 2\ndef f(a):\n    return x * a\nf(1)",
+        "x = 3\nprint(x)",
+    ],
+    "a function that the cell calls after it has bound the name": [
+        "x = 2\nprint(x)",
+        "def f(a):\n    return x * a\n\n\nx = 3\nf(1)",
+    ],
+    "the answer handed on": [
+        "def f(a):\n    return a",
+        "check('05-e1', f)",
+        "f = use('05-e1', f)",
+        "f(1)",
+    ],
+    "the same import": ["from math import pi", "from math import pi\nprint(pi)", "print(pi)"],
+}
+
+
+@pytest.mark.parametrize("why", PLANTED)
+def test_planted_lessons_are_rejected(why):
+    found = conflicts(numbered(*PLANTED[why]))
+    assert set(found) == {"x"} and found["x"]["reads"]
+
+
+@pytest.mark.parametrize("why", SOUND)
+def test_sound_lessons_are_accepted(why):
+    assert conflicts(numbered(*SOUND[why])) == {}
+
+
+def test_the_finding_names_the_cells():
+    found = conflicts(numbered(*PLANTED["a function that another cell calls reads it"]))
+    assert found == {"x": {"binds": ["cell 1", "cell 4"], "reads": ["cell 2", "cell 3"]}}
