@@ -118,9 +118,9 @@ class Box:
         """Whether it can be asked anything more."""
         return self._process.poll() is None
 
-    def run(self, source: str, seconds: float | None = None) -> Raised | None:
-        """Run a cell; what it raised. BoxFailed where it ended or outstayed the box."""
-        found = self._ask(("run", source), seconds or self.limits.cell)
+    def run(self, source: str, seconds: float | None = None, hidden: bool = False) -> Raised | None:
+        """Run a cell, its text not kept if hidden; what it raised. BoxFailed where it ended."""
+        found = self._ask(("run", source, hidden), seconds or self.limits.cell)
         if not isinstance(found, Raised | None):
             raise self._broken("an answer that is none")
         return found

@@ -7,16 +7,21 @@ exercise: a new box takes over from the last cell that ran well.
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 
 from course_utils import exercises
 from course_utils.exercises.base import Exercise, Verdict, judge
 from course_utils.grading.base import Cell, Failure, Row, Work, tidy, version
 from course_utils.grading.box import Box, BoxFailed
+from course_utils.grading.names import binds, reached
 from course_utils.grading.notebook import lessons, uses_package
 from course_utils.observing import Observed, Plain, Raised, Recipe, Seed
 
 PATIENCE = 300.0  # seconds of wall time for one submission
+IDLE = 1 / 3  # of PATIENCE, at most, for cells to which no answer leads
+BRIEF, AGED = 0.5, 10.0  # seconds of such a cell that runs in the next box, too; of an old box
 BOXES = 40  # restarts for one submission
 OWN = 60.0  # seconds for a cell of the lesson itself, on a busy machine
 ENDED = "ended-the-box"
@@ -38,14 +43,18 @@ def grade(work: Work, student: str, seed: int, open_box: Callable[[], Box] = Box
     rows: dict[str, Row] = {}
     answered = {cell.exercise for cell in work.cells}
     missing = [exercise for exercise in lesson.exercises if exercise.id not in answered]
-    given = [lesson.setup, *lesson.needed, *(exercise.solution for exercise in missing)]
+    given = [_Run(source) for source in (lesson.setup, *lesson.needed)]
+    given += [_Run(exercise.solution, hidden=True) for exercise in missing]
+    asked = [exercise.name for exercise in lesson.exercises]
+    needed = reached([cell.source for cell in work.cells], asked)
     with _Session(open_box, given) as session:
         waiting: _Answer | None = None
         for cell in [*work.cells, Cell("", closes="")]:
             if waiting and (cell.closes in (waiting.exercise.id, "") or cell.exercise):
                 rows[waiting.exercise.id] = _judged(waiting, session, student, seed, work)
                 waiting = None
-            raised = session.run(cell.source) if cell.source else None
+            idle = not cell.exercise and not binds(cell.source) & needed
+            raised = session.run(_Run(cell.source, idle=idle)) if cell.source else None
             if cell.exercise:
                 ended = bool(cell.source) and session.ended
                 waiting = _Answer(exercises.find(cell.exercise), raised, ended)
@@ -66,15 +75,26 @@ class _Answer:
         self.exercise, self.raised, self.ended = exercise, raised, ended
 
 
+@dataclass(frozen=True)
+class _Run:
+    """A cell to run: ours whose text is not to be seen, or one to which no answer leads."""
+
+    source: str
+    hidden: bool = False
+    idle: bool = False
+
+
 class _Session:
     """A box that is opened again when it ended, with every cell that ran well before.
 
     What an answer left behind (a thread, processor time used up) is not to cost the next answer:
-    where a box ends or is late that has run another answer before, a new one tries once more.
+    where a box ends or is late that has run another answer before, or much else, a new one tries
+    once more. A student's experiments have a share of the time, and are not repeated.
     """
 
-    def __init__(self, open_box: Callable[[], Box], first: list[str]) -> None:
+    def __init__(self, open_box: Callable[[], Box], first: list[_Run]) -> None:
         self._open, self._first, self._ran = open_box, first, []
+        self._idle, self._spent = IDLE * PATIENCE, 0.0  # seconds left for these; used in this box
         self._box: Box | None = None
         self._called: set[str] = set()  # functions that were called in this box
         self._boxes, self._deadline = 0, time.monotonic() + PATIENCE
@@ -86,32 +106,46 @@ class _Session:
     def __exit__(self, *_: object) -> None:
         self._drop()
 
-    def run(self, source: str) -> Raised | None:
+    def run(self, cell: _Run, again: bool = True) -> Raised | None:
         """Run a cell and keep it for the next box, unless it ended this one."""
         used, self.ended = bool(self._called), False
+        if cell.idle and self._idle <= 0:
+            return None
         try:
-            raised = self._ready().run(source)
+            box = self._ready()
+            used = used or self._spent > AGED
+            raised, seconds = self._timed(box, cell)
         except BoxFailed as failed:
             self._drop()
-            if used:
-                return self.run(source)
+            if again and used:
+                return self.run(cell, again=False)
             self.ended = True
             return Raised("TimeLimit", f"the cell was stopped: {failed}")
-        self._ran.append(source)
+        if not cell.idle or seconds < BRIEF:
+            self._ran.append(cell)
         return raised
 
+    def _timed(self, box: Box, cell: _Run) -> tuple[Raised | None, float]:
+        """What a cell raised, and the seconds that it took."""
+        begun = time.monotonic()
+        try:
+            return box.run(cell.source, hidden=cell.hidden), time.monotonic() - begun
+        finally:
+            self._spent += time.monotonic() - begun
+            self._idle -= (time.monotonic() - begun) * cell.idle
+
     def give(self, source: str) -> None:
-        """Run a cell of ours, in the box that is open or in the next one."""
-        self._ran.append(source)
+        """Run a reference, in the box that is open or in the next one."""
+        self._ran.append(_Run(source, hidden=True))
         if self._box is not None and self._box.alive:
             try:
-                self._box.run(source)
+                self._box.run(source, hidden=True)
             except BoxFailed:
                 self._drop()  # the next one begins with all that ran
 
     def call(self, name: str, *inputs: Plain | Seed | Recipe) -> Observed:
         """Observe one call."""
-        used = bool(self._called - {name})
+        used = bool(self._called - {name}) or self._spent > AGED
         seen = self._called_once(name, inputs)
         if used and seen.error is not None and seen.error.kind == "TimeLimit":
             self._drop()
@@ -145,19 +179,20 @@ class _Session:
 
     def _replay(self) -> None:
         """All cells that ran before; one that ends this box although it ran is left out."""
-        for index, source in enumerate(self._ran):
+        for index, cell in enumerate(self._ran):
             try:
-                self._box.run(source)
+                if time.monotonic() > self._deadline:
+                    return self._drop()
+                self._timed(self._box, cell)
             except BoxFailed:
                 del self._ran[index]
-                self._drop()
-                return
+                return self._drop()
 
     def _opened(self) -> Box:
         """A new box in which the lesson's own cells ran."""
         try:
             box = self._open()
-            ran = [box.run(source, OWN) for source in self._first]
+            ran = [box.run(cell.source, OWN, cell.hidden) for cell in self._first]
         except BoxFailed as failed:
             raise NoBox(str(failed)) from failed
         if raised := [found for found in ran if found is not None]:
@@ -169,7 +204,7 @@ class _Session:
         if self._box is not None:
             self._box.close()
             self._box = None
-        self._called = set()
+        self._called, self._spent = set(), 0.0
 
 
 def _judged(answer: _Answer, session: _Session, student: str, seed: int, work: Work) -> Row:
@@ -188,7 +223,7 @@ def _judged(answer: _Answer, session: _Session, student: str, seed: int, work: W
     else:
         drawn = hidden_seed(work, student, seed, exercise)
         verdict = judge(exercise, exercise.name, observe, seed=drawn)
-        row = _row(student, exercise, verdict, answer.raised)
+        row = _row(student, exercise, verdict, answer.raised, partial(_without_references, work))
     if row.status != "PASS":
         session.give(exercise.solution)
     uses = ("uses-package",) if row.points and uses_package(work, exercise) else ()
@@ -203,15 +238,31 @@ def hidden_seed(work: Work, student: str, seed: int, exercise: Exercise) -> int:
     return int.from_bytes(sha256(b"\0".join([told, *code])).digest()[:7])
 
 
-def _row(student: str, exercise: Exercise, verdict: Verdict, raised: Raised | None) -> Row:
+def _without_references(work: Work, text: str) -> str:
+    """What a box said, the lines left out that only a reference of this lesson has."""
+    own = "\n".join(cell.source for cell in work.cells)
+    solutions = (exercise.solution for exercise in lessons()[work.lesson].exercises)
+    for line in {line.strip() for solution in solutions for line in solution.splitlines()}:
+        if len(line) >= 12 and line not in own:
+            text = text.replace(line, "(not shown)")
+    return tidy(text)
+
+
+def _row(
+    student: str,
+    exercise: Exercise,
+    verdict: Verdict,
+    raised: Raised | None,
+    shown: Callable[[str], str],
+) -> Row:
     first, failure = verdict.first_failure, None
     if first is not None:
         lines = first.error.lines if first.error else ()
         evidence = first.evidence or ""
         if raised is not None:
             evidence = f"{evidence}; the cell itself raised {raised.kind}: {raised.message}"
-        shown = tuple(map(tidy, lines[:5]))
-        failure = Failure(tidy(first.claim), tidy(evidence), tidy(first.hint), shown)
+        told = tuple(map(shown, lines[:5]))
+        failure = Failure(tidy(first.claim), shown(evidence), tidy(first.hint), told)
     return Row(
         student, exercise.id, verdict.points, exercise.points, verdict.status, failure=failure
     )

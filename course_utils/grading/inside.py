@@ -126,9 +126,15 @@ def main() -> None:
         _send(outgoing, _run(shell, *order[1:]) if order[0] == "run" else _call(shell, *order[1:]))
 
 
-def _run(shell: InteractiveShell, source: str) -> Raised | None:
-    """Run a cell; what it raised, if it did. Its time is limited from outside."""
+def _run(shell: InteractiveShell, source: str, hidden: bool = False) -> Raised | None:
+    """Run a cell; what it raised, if it did. Its time is limited from outside.
+
+    The text of a hidden one is kept nowhere: `inspect` and tracebacks cannot show it.
+    """
     try:
+        if hidden:
+            exec(compile(source, "<reference>", "exec", dont_inherit=True), shell.user_ns)
+            return None
         with open(os.devnull, "w") as null:
             with contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
                 result = RUN_CELL(shell, source, store_history=False)
