@@ -40,13 +40,11 @@ class Recipe(NamedTuple):
     gamma: float
     noise: tuple[float, float]
     settled: float  # share of the budget after which the noise stays
-    lazy: int = 8  # R1 and R2 in every 8th step only, 8 times as strong
+    lazy: int = 8  # R1 and R2 in every so many steps only, so many times as strong
     beta1: float = 0.5
 
 
-MIXTURE = Recipe(
-    latent=2, width=64, batch=256, rate=4e-3, gamma=0.005, noise=(0.3, 0.02), settled=0.5
-)
+MIXTURE = Recipe(*(2, 64, 256, 4e-3), gamma=0.1, noise=(0.3, 0.02), settled=0.5, lazy=16, beta1=0.0)
 DIGITS = Recipe(
     latent=16, width=128, batch=64, rate=2e-3, gamma=0.3, noise=(0.3, 0.05), settled=0.7, lazy=4
 )
