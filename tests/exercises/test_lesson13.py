@@ -245,6 +245,14 @@ def _beta_for_sigma2(xt, eps, t, z, beta, sigma2):
     return ancestral_step(xt, eps, t, z, beta, beta)
 
 
+def _noise_taken_off(xt, eps, t, z, beta, sigma2):
+    return ancestral_step(xt, eps, t, -z, beta, sigma2)
+
+
+def _silent_at_two_too(xt, eps, t, z, beta, sigma2):
+    return _mean(xt, eps, t, beta) + (t > 2) * sigma2[t].sqrt() * z
+
+
 def _never_any_noise(xt, eps, t, z, beta, sigma2):
     return _mean(xt, eps, t, beta)
 
@@ -279,6 +287,8 @@ def _sigma2_one_step_off(xt, eps, t, z, beta, sigma2):
     (_variance_as_sd, "sigma2 is a variance"),
     (_beta_for_sigma2, "not beta"),
     (_never_any_noise, "sigma2 is a variance"),
+    (_noise_taken_off, "It is added"),
+    (_silent_at_two_too, "only t = 1 is"),
     (_noise_divided_too, "the mean is already divided"),
     (_beta_one_step_off, "no index is shifted"),
     (_sigma2_one_step_off, "no index is shifted"),
@@ -574,6 +584,10 @@ def _nothing_under_the_root(h, scale, shift, groups):
     return _steered(_normalised(h, groups, eps=0), scale, shift)
 
 
+def _much_under_the_root(h, scale, shift, groups):
+    return _steered(_normalised(h, groups, eps=0.1), scale, shift)
+
+
 def _one_code_per_example(h, scale, shift, groups):
     return adagn(h, scale, shift, groups).mean((2, 3))
 
@@ -596,6 +610,7 @@ def _one_code_per_example(h, scale, shift, groups):
     (_first_examples_code, "they belong to the first two axes"),
     (_shift_left_out, "then plus shift"),
     (_nothing_under_the_root, "0/0 NaN"),
+    (_much_under_the_root, "under the root 1e-5"),
     (_one_code_per_example, "the form"),
 )
 def test_adagn_mistakes_meet_their_hint(wrong, hint):
