@@ -140,7 +140,8 @@ def long_runs(runs: dict[str, Tensor] | None = None) -> Picture:
     fig, (axes,) = subplots(1, 4, width=12, height=3.5)
     means, sheets, steps = mixture("grid25").means, runs["grid25_points"], runs["grid25_coverage"]
     for ax, sheet, row in zip(axes, (0, 2), (0, -1), strict=False):
-        _points(ax, sheets[sheet], means, 5, f"step {int(steps[row, 0])}, 1,000 samples")
+        _points(ax, sheets[sheet], means, 5)
+        ax.set_title(f"grid25, step {int(steps[row, 0])}\n1,000 of 2,500 samples", fontsize=12)
     said = []
     for name, colour, of in (("ring8", BOUND, 8), ("grid25", MODEL, 25)):
         step, modes, well, quality = runs[f"{name}_coverage"].T.numpy()
