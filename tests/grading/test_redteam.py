@@ -2,12 +2,16 @@
 
 import fcntl
 import json
+import math
 import resource
 import time
+from dataclasses import replace
 
 import pytest
+import torch
 
 from course_utils import exercises
+from course_utils.exercises.base import far, judge
 from course_utils.grading import grade as grade_module, notebook as reader, wire
 from course_utils.grading.base import Cell, Row, Unreadable, Work
 from course_utils.grading.box import Limits
@@ -16,6 +20,7 @@ from course_utils.grading.collect import LOOK, Ignored, collect, latest
 from course_utils.grading.notebook import lessons, read, uses_package
 from course_utils.grading.report import write_all
 from course_utils.grading.run import Result
+from course_utils.observing import Observed, observe
 from tests.grading.submissions import (
     SIGNATURE,
     answered,
@@ -267,3 +272,27 @@ def test_a_page_shows_no_reference(tmp_path, sandbox):
     work = Work("08", (Cell("x = 1"),))
     shown = grade_module._without_references(work, exercises.find("08-e2").solution)
     assert "(not shown)" in shown and exercises.find("08-e2").solution.splitlines()[-1] not in shown
+
+
+def without_numbers(value: object) -> object:
+    """The same with NaN for each number."""
+    if isinstance(value, torch.Tensor):
+        return torch.full_like(value, math.nan)
+    if isinstance(value, list | tuple):
+        return type(value)(map(without_numbers, value))
+    return math.nan
+
+
+@pytest.mark.parametrize("name", ["00-e1", "13-e3"])
+def test_no_numbers_earn_no_points(name):
+    exercise = exercises.find(name)
+
+    def forged(_: str, *inputs: object) -> Observed:
+        seen = observe(exercise.reference, *inputs)
+        return replace(seen, value=without_numbers(seen.value))
+
+    assert judge(exercise, "x", forged, seed=5).points == 0
+
+
+def test_a_random_value_that_is_no_number_is_far():
+    assert far(math.nan, math.nan, 1.0) and far(math.inf, 0.0, math.inf)
