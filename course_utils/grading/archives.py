@@ -62,14 +62,18 @@ def _opened(path: Path, source: str) -> Iterator[tuple[str, bytes, float] | Igno
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
         yield Ignored(source, "a link or no plain file")
-    elif path.suffix.lower() == ".ipynb" and status.st_size > SIZE_LIMIT:
-        yield Ignored(source, f"{status.st_size >> 20} MB; at most {SIZE_LIMIT >> 20} are read")
+    elif status.st_size > (limit := _limits().get(path.suffix.lower(), status.st_size)):
+        yield Ignored(source, f"{status.st_size >> 20} MB; at most {limit >> 20} are read")
     elif path.suffix.lower() == ".ipynb":
         yield source, path.read_bytes(), status.st_mtime
     elif path.suffix.lower() == ".zip":
         yield from _members(path, str(PurePosixPath(source).with_suffix("")))
     else:
         yield Ignored(source, "neither .ipynb nor .zip")
+
+
+def _limits() -> dict[str, int]:
+    return {".ipynb": SIZE_LIMIT, ".zip": NESTED_LIMIT}
 
 
 def _members(
@@ -125,7 +129,8 @@ def _directory_size(archive: Path | io.BytesIO) -> int:
         end = stream.seek(0, os.SEEK_END)
         stream.seek(max(0, end - 65_557))
         tail = stream.read()
-    at = tail.rfind(b"PK\5\6")
+    plain = tail[-22:-18] == b"PK\5\6" and tail[-2:] == b"\0\0"  # else there is a comment
+    at = len(tail) - 22 if plain else tail.rfind(b"PK\5\6")
     return int.from_bytes(tail[at + 12 : at + 16], "little") if at >= 0 else 0
 
 

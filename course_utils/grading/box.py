@@ -67,7 +67,10 @@ def available() -> str | None:
     if (reason := seccomp.unsupported()) is not None:
         return f"no sandbox: {reason}: {REMEDY}"
     trial = [*_walls(Limits(), None), sys.executable, "-I", "-c", "pass"]
-    run = subprocess.run(trial, capture_output=True, text=True, timeout=60, check=False)
+    try:
+        run = subprocess.run(trial, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no sandbox: it did not open within 60 s: is this machine busy? {REMEDY}"
     return None if run.returncode == 0 else f"no sandbox: {run.stderr.strip()[-300:]}: {REMEDY}"
 
 

@@ -1,10 +1,13 @@
 """What a tester broke: submissions and classes that cost others something cost them no more."""
 
 import fcntl
+import io
 import json
 import math
 import resource
+import subprocess
 import time
+import zipfile
 from dataclasses import replace
 
 import pytest
@@ -12,7 +15,7 @@ import torch
 
 from course_utils import exercises
 from course_utils.exercises.base import far, judge
-from course_utils.grading import grade as grade_module, notebook as reader, wire
+from course_utils.grading import archives, box, grade as grade_module, notebook as reader, wire
 from course_utils.grading.base import Cell, Row, Unreadable, Work
 from course_utils.grading.box import Limits
 from course_utils.grading.classroom import Plan, grade_class
@@ -296,3 +299,31 @@ def test_no_numbers_earn_no_points(name):
 
 def test_a_random_value_that_is_no_number_is_far():
     assert far(math.nan, math.nan, 1.0) and far(math.inf, 0.0, math.inf)
+
+
+def test_a_zip_cannot_hide_how_long_its_list_is(tmp_path):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a.txt", b"")
+    whole = bytearray(stream.getvalue())
+    whole[-14:-10] = b"PK\5\6"  # counts of files that look like the mark of the end
+    whole[-10:-6] = (550_000).to_bytes(4, "little")
+    assert archives._directory_size(io.BytesIO(whole)) == 550_000
+
+
+def test_a_huge_zip_is_not_opened(tmp_path):
+    (tmp_path / "in").mkdir()
+    with (tmp_path / "in" / "ann.zip").open("wb") as stream:
+        stream.truncate(archives.NESTED_LIMIT + 1)
+    (left,) = archives.files(tmp_path / "in", tmp_path)
+    assert left.reason == "120 MB; at most 120 are read"
+
+
+def test_a_machine_too_busy_to_open_a_box_is_told(monkeypatch):
+    require_sandbox()
+
+    def late(command: list, **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, 60)
+
+    monkeypatch.setattr(box.subprocess, "run", late)
+    assert "did not open within 60 s" in box.available()
