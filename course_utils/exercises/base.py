@@ -258,9 +258,7 @@ def far(value: Plain, exact: Number, standard_error: Number, name: str = "value"
     if wrong := differs(value, exact, name, tolerance=math.inf):
         return wrong
     z = float(((_numbers(value).double() - exact) / standard_error).abs().max())
-    if z <= 4:  # NaN is not
-        return None
-    return f"{differs(value, exact, name, 0.0)}: {z:.1f} standard errors apart"
+    return None if z <= 4 else f"{differs(value, exact, name, 0)}: {z:.1f} standard errors apart"
 
 
 def ignores_generator(answer: Answer, observe: Observe, draw: Draw, *inputs: object) -> str | None:
