@@ -242,7 +242,7 @@ def test_a_place_that_is_none_is_refused(tmp_path):
 
 
 def test_the_limit_of_a_zip_holds_over_all_its_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "NESTED_LIMIT", 10)
-    place = planted(tmp_path, {"ann.zip": zipped({f"{i}.ipynb": NOTEBOOK for i in range(5)})})
+    monkeypatch.setattr(module, "NESTED_LIMIT", 1200)
+    place = planted(tmp_path, {"ann.zip": zipped({f"{i}.ipynb": NOTEBOOK * 100 for i in range(5)})})
     found, ignored = collected(place)
     assert (len(found), len(ignored)) == (1, 4)
