@@ -55,6 +55,33 @@ def load_weights(path: str | Path, model: nn.Module) -> dict[str, Any]:
     return metadata
 
 
+def publish(
+    script: str | Path, model: nn.Module, seed: int, metrics: dict[str, float], **more: object
+) -> dict[str, Any]:
+    """Store what a script of assets/checkpoints made, beside it, and note it in MANIFEST.json.
+
+    Args:
+        script: the script's own path: NAME.py makes NAME.safetensors.
+        model: what is stored.
+        seed: of the run.
+        metrics: what the manifest says of the model.
+        more: further entries of the file's metadata.
+
+    Returns: the entry of the manifest, with the file's sha256.
+    """
+    place = Path(script).with_suffix(".safetensors")
+    command = f"python assets/checkpoints/{Path(script).name}"
+    entry = {"command": command, "seed": seed, "metrics": metrics}
+    entry |= {"sha256": save_weights(place, model, entry | more)}
+    manifest = place.with_name("MANIFEST.json")
+    entries = json.loads(manifest.read_text("utf-8")) if manifest.exists() else {}
+    partial = manifest.with_name(f"{manifest.name}.{os.getpid()}.partial")
+    text = json.dumps({**entries, place.name: entry}, indent=1, sort_keys=True) + "\n"
+    partial.write_text(text, "utf-8")
+    os.replace(partial, manifest)
+    return entry
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:
     """Write a file beside `path`, flush it to the disk, move it there; the file's sha256."""
     tensors = {  # clones, because tied weights share memory, which the format refuses

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from course_utils.checkpoints import load_weights
+from course_utils.checkpoints import load_weights, publish
 
 FOLDER = Path(__file__).resolve().parents[1] / "assets" / "checkpoints"
 MANIFEST = json.loads((FOLDER / "MANIFEST.json").read_text("utf-8"))
@@ -35,6 +35,20 @@ def test_every_file_is_named_with_its_sum():
         assert hashlib.sha256(content).hexdigest() == entry["sha256"], name
         assert len(content) <= 5_000_000, f"{name}: {len(content)} bytes"
         assert set(entry) == {"command", "seed", "metrics", "sha256"}
+
+
+def test_a_script_stores_its_model_and_leaves_the_other_entries(tmp_path):
+    torch.manual_seed(0)
+    first, second = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    entry = publish(tmp_path / "one.py", first, 3, {"loss": 0.5}, labels=["a"])
+    publish(tmp_path / "two.py", second, 4, {"loss": 0.25})
+    manifest = json.loads((tmp_path / "MANIFEST.json").read_text("utf-8"))
+    assert manifest["one.safetensors"] == entry
+    assert (entry["seed"], entry["command"]) == (3, "python assets/checkpoints/one.py")
+    assert set(manifest) == {"one.safetensors", "two.safetensors"}
+    assert load_weights(tmp_path / "one.safetensors", second)["labels"] == ["a"]
+    assert torch.equal(first.weight, second.weight)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".safetensors", ".json"}
 
 
 @each

@@ -7,19 +7,17 @@ Writes cgan_digits.safetensors and its entry of MANIFEST.json, both beside this 
 
 import json
 import math
-import os
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from course_utils import gan
-from course_utils.checkpoints import save_weights
+from course_utils.checkpoints import publish
 from course_utils.data import digits
 from course_utils.networks import MLP
 from course_utils.training import ema
 
-HERE, NAME, SEED, K, STEPS = Path(__file__).parent, "cgan_digits", 0, 16, 4000
+SEED, K, STEPS = 0, 16, 4000
 EYE = torch.eye(10)  # a row is the one-hot code of a label
 
 
@@ -82,18 +80,7 @@ def main() -> None:
     torch.manual_seed(SEED)
     model = network()
     model = nn.ModuleDict({name: train(net, name == "sighted") for name, net in model.items()})
-    entry = {
-        "command": f"python assets/checkpoints/{NAME}.py",
-        "seed": SEED,
-        "metrics": metrics(model),
-    }
-    digest = save_weights(HERE / f"{NAME}.safetensors", model, entry)
-    manifest, partial = HERE / "MANIFEST.json", HERE / f"MANIFEST.json.{NAME}.partial"
-    entries = json.loads(manifest.read_text("utf-8")) if manifest.exists() else {}
-    entries[f"{NAME}.safetensors"] = {**entry, "sha256": digest}
-    partial.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", "utf-8")
-    os.replace(partial, manifest)
-    print(json.dumps(entries[f"{NAME}.safetensors"], indent=1))
+    print(json.dumps(publish(__file__, model, SEED, metrics(model)), indent=1))
 
 
 if __name__ == "__main__":

@@ -7,18 +7,16 @@ Writes dcgan_shapes.safetensors and its entry of MANIFEST.json, both beside this
 
 import json
 import math
-import os
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from course_utils import gan
-from course_utils.checkpoints import save_weights
+from course_utils.checkpoints import publish
 from course_utils.shapes import BIG, CLOSE, close_ups, read_factors
 from course_utils.training import ema
 
-HERE, NAME, SEED, K, B, STEPS = Path(__file__).parent, "dcgan_shapes", 0, 16, 32, 6000
+SEED, K, B, STEPS = 0, 16, 32, 6000
 
 
 def network() -> nn.Sequential:
@@ -88,18 +86,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     model = train(network())
-    entry = {
-        "command": f"python assets/checkpoints/{NAME}.py",
-        "seed": SEED,
-        "metrics": metrics(model),
-    }
-    digest = save_weights(HERE / f"{NAME}.safetensors", model, entry)
-    manifest, partial = HERE / "MANIFEST.json", HERE / f"MANIFEST.json.{NAME}.partial"
-    entries = json.loads(manifest.read_text("utf-8")) if manifest.exists() else {}
-    entries[f"{NAME}.safetensors"] = {**entry, "sha256": digest}
-    partial.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", "utf-8")
-    os.replace(partial, manifest)
-    print(json.dumps(entries[f"{NAME}.safetensors"], indent=1))
+    print(json.dumps(publish(__file__, model, SEED, metrics(model)), indent=1))
 
 
 if __name__ == "__main__":

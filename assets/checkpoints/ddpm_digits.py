@@ -7,19 +7,17 @@ scaled to [-1, 1], the network predicts eps, the weights are a moving average.
 """
 
 import json
-import os
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from course_utils.checkpoints import save_weights
+from course_utils.checkpoints import publish
 from course_utils.data import digits
 from course_utils.diffusion import NoiseSchedule, simple_loss
 from course_utils.training import ema, fit
 from course_utils.unet import UNet
 
-HERE, NAME, SEED, STEPS = Path(__file__).parent, "ddpm_digits", 0, 3000
+SEED, STEPS = 0, 3000
 
 
 def network() -> UNet:
@@ -64,18 +62,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     model = train(network())
-    entry = {
-        "command": f"python assets/checkpoints/{NAME}.py",
-        "seed": SEED,
-        "metrics": metrics(model),
-    }
-    digest = save_weights(HERE / f"{NAME}.safetensors", model, entry)
-    manifest, partial = HERE / "MANIFEST.json", HERE / f"MANIFEST.json.{NAME}.partial"
-    entries = json.loads(manifest.read_text("utf-8")) if manifest.exists() else {}
-    entries[f"{NAME}.safetensors"] = {**entry, "sha256": digest}
-    partial.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", "utf-8")
-    os.replace(partial, manifest)
-    print(json.dumps(entries[f"{NAME}.safetensors"], indent=1))
+    print(json.dumps(publish(__file__, model, SEED, metrics(model)), indent=1))
 
 
 if __name__ == "__main__":

@@ -8,23 +8,21 @@ Writes gan_mixtures.safetensors, a table of readings and samples, and its entry 
 import itertools
 import json
 import math
-import os
 import statistics
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from course_utils import gan
-from course_utils.checkpoints import save_weights
+from course_utils.checkpoints import publish
 from course_utils.data import mixture
 from course_utils.metrics import mode_coverage
 from course_utils.networks import MLP
 from course_utils.training import ema
 
-HERE, NAME, SEEDS = Path(__file__).parent, "gan_mixtures", (0, 1, 2)
+SEEDS = (0, 1, 2)
 SHOWN, POINTS, TOLERANCE = 300, 2500, 0.3  # stored samples, samples that count, and how near
 LOSSES = {
     "saturating": gan.MINIMAX,
@@ -208,19 +206,8 @@ def main() -> None:
     for name, tensor in (repairs() | long("ring8") | long("grid25") | sweep()).items():
         with torch.no_grad():
             table[name].copy_(tensor)
-    entry = {
-        "command": f"python assets/checkpoints/{NAME}.py",
-        "seed": 0,
-        "metrics": metrics(table),
-    }
     labels = {"losses": list(LOSSES), "ks": KS, "rates": RATES, "repairs": list(REPAIRS)}
-    digest = save_weights(HERE / f"{NAME}.safetensors", table, entry | labels)
-    manifest, partial = HERE / "MANIFEST.json", HERE / f"MANIFEST.json.{os.getpid()}.partial"
-    entries = json.loads(manifest.read_text("utf-8")) if manifest.exists() else {}
-    entries[f"{NAME}.safetensors"] = {**entry, "sha256": digest}
-    partial.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", "utf-8")
-    os.replace(partial, manifest)
-    print(json.dumps(entries[f"{NAME}.safetensors"], indent=1))
+    print(json.dumps(publish(__file__, table, 0, metrics(table), **labels), indent=1))
 
 
 if __name__ == "__main__":

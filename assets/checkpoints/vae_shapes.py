@@ -6,18 +6,16 @@ Writes vae_shapes.safetensors and its entry of MANIFEST.json, both beside this f
 """
 
 import json
-import os
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from course_utils import networks, vae
-from course_utils.checkpoints import save_weights
+from course_utils.checkpoints import publish
 from course_utils.shapes import FACTORS, SHAPES, shapes
 from course_utils.training import fit
 
-HERE, NAME, SEED, IMAGE, K = Path(__file__).parent, "vae_shapes", 0, (3, 16, 16), 8
+SEED, IMAGE, K = 0, (3, 16, 16), 8
 # The decoder's variance falls: what saves most error is told first, in a latent of its own.
 STAGES = {1.0: 800, 0.5: 800, 0.25: 800, 0.12: 1200, 0.06: 1200, 0.03: 4000}  # eta: steps
 
@@ -76,18 +74,7 @@ def main() -> None:
     torch.manual_seed(SEED)
     model = network()
     train(model)
-    entry = {
-        "command": f"python assets/checkpoints/{NAME}.py",
-        "seed": SEED,
-        "metrics": metrics(model),
-    }
-    digest = save_weights(HERE / f"{NAME}.safetensors", model, entry)
-    manifest, partial = HERE / "MANIFEST.json", HERE / "MANIFEST.json.partial"
-    entries = json.loads(manifest.read_text("utf-8")) if manifest.exists() else {}
-    entries[f"{NAME}.safetensors"] = {**entry, "sha256": digest}
-    partial.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", "utf-8")
-    os.replace(partial, manifest)
-    print(json.dumps(entries[f"{NAME}.safetensors"], indent=1))
+    print(json.dumps(publish(__file__, model, SEED, metrics(model)), indent=1))
 
 
 if __name__ == "__main__":
