@@ -140,7 +140,8 @@ READING = {
     "other students": """import os
 made = sum(os.path.exists(CANARIES + name) for name in ("", "/other.ipynb", "/out/notebooks"))
 for folder, _, names in os.walk("/tmp"):
-    made += any("ipynb" in name for name in names)
+    mine = "site-packages" in folder  # a clone below /tmp has its packages there
+    made += not mine and any("ipynb" in name for name in names)
 raise RuntimeError(f"canaries: {made}")""",
     "references": """import importlib, os, course_utils
 made, root = 0, os.path.dirname(course_utils.__file__)
