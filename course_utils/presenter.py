@@ -164,6 +164,7 @@ def prepare(folder: Path, route: list[Section], start: str, whole: bool, dark: b
     places = {"JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces"}
     places |= {"IPYTHONDIR": "ipython", "JUPYTER_CONFIG_DIR": "."}
     os.environ.update({name: str(folder / place) for name, place in places.items()})
+    os.environ["COURSE_FIGURES"] = "dark" if dark else "light"
     return [
         f"--LabApp.extra_labextensions_path={folder / 'labextensions'}",
         "--KernelManager.shutdown_wait_time=1",  # a kernel in an endless loop goes at once

@@ -5,7 +5,10 @@ import importlib
 import inspect
 import io
 import itertools
+import os
 import pkgutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -46,6 +49,34 @@ def test_a_plot_function_draws_labels_and_describes(function):
     shown = pixels(picture)
     assert len(Image.fromarray(shown).getcolors(maxcolors=1 << 24)) > 5
     assert shown.shape[1] <= 1200, "wider than a projector in presentation size"
+
+
+DRAW_ONE_OF_EACH_MODULE = """
+from tests.test_plots import functions, pixels
+modules = {}
+for each in functions():
+    modules.setdefault(each.id.split(".")[0], each)
+for each in modules.values():
+    picture = each.values[0]()
+    grey = pixels(picture).mean(axis=2)
+    images = any(ax.images for ax in picture.figure.axes)
+    print(each.id, grey[2, 2], 0 if images else (grey > 200).mean())
+"""
+
+
+def test_figures_for_a_dark_stage_stand_on_a_dark_ground():
+    command = [sys.executable, "-c", DRAW_ONE_OF_EACH_MODULE]
+    dark = {**os.environ, "COURSE_FIGURES": "dark"}
+    done = subprocess.run(command, env=dark, capture_output=True, text=True, check=True)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert len(rows) >= 12
+    for name, corner, white in rows:
+        assert float(corner) < 30 and float(white) < 0.1, name
+
+
+def test_another_ground_is_refused():
+    with pytest.raises(ValueError, match="COURSE_FIGURES='blue'; legal: light, dark"):
+        base._is_dark("blue")
 
 
 @pytest.mark.parametrize("function", list(functions()))

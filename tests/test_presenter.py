@@ -77,6 +77,7 @@ def test_nothing_of_the_users_own_jupyter_is_written(tmp_path, monkeypatch):
     for name in ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, "/the/users/own")
     monkeypatch.setenv("JUPYTER_CONFIG_DIR", "/the/users/own")
+    monkeypatch.setenv("COURSE_FIGURES", "light")
     route = presenter.route_of_lesson("05")
     presenter.prepare(tmp_path, route, "05.3", whole=True, dark=True)
     for name in ("JUPYTERLAB_SETTINGS_DIR", "IPYTHONDIR", "JUPYTER_CONFIG_DIR"):
@@ -87,6 +88,7 @@ def test_nothing_of_the_users_own_jupyter_is_written(tmp_path, monkeypatch):
     assert plan["route"][0]["notebook"] == "notebooks/05_elbo.ipynb"
     theme = tmp_path / "settings/@jupyterlab/apputils-extension/themes.jupyterlab-settings"
     assert json.loads(theme.read_text()) == {"theme": "JupyterLab Dark"}
+    assert os.environ["COURSE_FIGURES"] == "dark"
 
 
 # --- cells, map and playlists -----------------------------------------------------------------

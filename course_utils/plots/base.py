@@ -3,6 +3,7 @@
 A plot function builds its axes with `subplots`, draws, and returns `Picture(figure, alt)`.
 Colours are Okabe and Ito's, told apart by colour-blind readers; type is large enough for a
 projector; every axis names its quantity and unit. Matplotlib is imported with the first figure.
+With COURSE_FIGURES=dark in the environment the ground is dark, for a dark stage; blue is lighter.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import base64
 import contextlib
 import html
 import io
+import os
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,12 +25,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-YELLOW, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#7A7A7A"
-DATA, MODEL, EXACT, BOUND = BLUE, ORANGE, BLACK, GREEN  # one meaning per colour, in all lessons
+
+def _is_dark(asked: str) -> bool:
+    """Whether the environment asks for figures on a dark ground."""
+    if asked not in ("light", "dark"):
+        raise ValueError(f"COURSE_FIGURES={asked!r}; legal: light, dark")
+    return asked == "dark"
+
+
+DARK = _is_dark(os.environ.get("COURSE_FIGURES", "light"))
+PAPER, INK, GREY = ("#111111", "#F2F2F2", "#A0A0A0") if DARK else ("#FFFFFF", "#000000", "#7A7A7A")
+INK_TO_PAPER = "Greys" if DARK else "Greys_r"  # a colour map
+BLUE, SKY = ("#2F96DB", "#A5DCFB") if DARK else ("#0072B2", "#56B4E9")
+ORANGE, GREEN, PINK, YELLOW = "#D55E00", "#009E73", "#CC79A7", "#E69F00"
+DATA, MODEL, EXACT, BOUND = BLUE, ORANGE, INK, GREEN  # one meaning per colour, in all lessons
 STYLE = {
     "figure.dpi": 100,
-    "figure.facecolor": "white",
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor"), PAPER),
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), INK),
+    **dict.fromkeys(("xtick.color", "ytick.color"), INK),
     "figure.constrained_layout.use": True,
     "font.size": 13,
     "axes.titlesize": 14,
@@ -118,7 +133,8 @@ def tiles(ax: Axes, images: np.ndarray, columns: int, title: str = "") -> None:
     images = np.asarray(images, dtype=float)
     n, channels, height, width = images.shape
     rows = -(-n // columns)
-    sheet = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1, channels))
+    ground = int(PAPER[1:3], 16) / 255
+    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), ground)
     for index, image in enumerate(images):
         top, left = (index // columns) * (height + 1), (index % columns) * (width + 1)
         sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)
@@ -134,7 +150,7 @@ def _new_figure() -> type[Figure]:
     import matplotlib
     from matplotlib.figure import Figure
 
-    cycle = matplotlib.cycler(color=[BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK])
+    cycle = matplotlib.cycler(color=[BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, INK])
     matplotlib.rcParams.update({**STYLE, "axes.prop_cycle": cycle})
     return Figure
 

@@ -12,6 +12,7 @@ from course_utils.plots.base import (
     EXACT,
     GREY,
     MODEL,
+    PAPER,
     PINK,
     SKY,
     Picture,
@@ -185,7 +186,7 @@ def divergences(mean: float = 1.5, sd: float = 0.7) -> Picture:
         above = value if place < 2 or value < 0.35 else np.log(2)
         if above > 3.6:
             _broken(right, place)
-        at, colour = (2.9, "white") if above > 3.6 else (above + 0.05, EXACT)
+        at, colour = (2.9, PAPER) if above > 3.6 else (above + 0.05, EXACT)
         right.text(place, at, f"{value:.2f}", ha="center", color=colour)
     right.set_xticks([0, 1, 2], ["KL(p‖q)", "KL(q‖p)", "JSD"])
     right.set(ylabel="nats", ylim=(0, 4), xlim=(-0.6, 3.1), title="three ways to differ")
@@ -199,10 +200,10 @@ def divergences(mean: float = 1.5, sd: float = 0.7) -> Picture:
 
 
 def _broken(ax: Axes, place: float) -> None:
-    """A white zigzag across a bar: it goes on far beyond the axis."""
+    """A zigzag of the ground's colour across a bar: it goes on far beyond the axis."""
     x = np.linspace(place - 0.42, place + 0.42, 9)
     for height in (3.35, 3.5):
-        ax.plot(x, height + 0.06 * (-1) ** np.arange(9), color="white", lw=2.5)
+        ax.plot(x, height + 0.06 * (-1) ** np.arange(9), color=PAPER, lw=2.5)
 
 
 def jensen(spread: float = 0.9) -> Picture:
@@ -250,8 +251,8 @@ def descent(paths: dict[str, np.ndarray] | None = None) -> Picture:
     for (name, path), colour in zip(paths.items(), (DATA, MODEL, PINK), strict=False):
         ax.plot(*np.asarray(path).T, "o-", ms=4, lw=1.5, color=colour, label=name)
     ax.plot(0, 1, "*", ms=18, color=EXACT)
-    white = {"color": "white", "pad": 1}
-    ax.text(0.05, 0.92, "N(0, 1)", va="top", bbox=white)
+    clear = {"color": PAPER, "pad": 1}
+    ax.text(0.05, 0.92, "N(0, 1)", va="top", bbox=clear)
     ax.set(xlabel="mean $m$", ylabel="standard deviation $s$", xlim=(-0.6, 1.8))
     ax.set(title="KL from N(m, s²) to N(0, 1): contours and descent")
     _legend_beside(ax)

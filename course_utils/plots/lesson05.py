@@ -4,6 +4,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from course_utils.plots import base
 from course_utils.plots.base import BOUND, DATA, EXACT, GREY, MODEL, PINK, Picture, show, subplots
 
 __all__ = ["show"]
@@ -92,10 +93,12 @@ def three_bars(mean: float = 0.6, sd: float = 0.6) -> Picture:
     right.set_xticks([0, 1, 2], ["log p(x)", "ELBO", "gap"])
     right.set(ylabel="nats", ylim=(-30, 30), title="log p(x) = ELBO + gap")
     for place, value in enumerate([LOG_P, LOG_P - gap, gap]):
-        if abs(value) > 26:  # the bar leaves the axis: say so, in white upon it
+        if abs(value) > 26:  # the bar leaves the axis: say so upon it
             sign, text = np.sign(value), f"{value:.2f}\ncut"
-            right.text(place, sign * 20, text, ha="center", va="center", color="w", weight="bold")
-            right.plot(place, sign * 27, "^" if sign > 0 else "v", color="w", ms=9)
+            right.text(
+                place, sign * 20, text, ha="center", va="center", color=base.PAPER, weight="bold"
+            )
+            right.plot(place, sign * 27, "^" if sign > 0 else "v", color=base.PAPER, ms=9)
             continue
         place_at = (place, value + (0.7 if value > 0 else -1.2))
         right.text(*place_at, f"{value:.2f}", ha="center", va="bottom" if value > 0 else "top")

@@ -11,6 +11,7 @@ from course_utils.plots.base import (
     DATA,
     EXACT,
     GREY,
+    INK,
     MODEL,
     ORANGE,
     PINK,
@@ -64,7 +65,7 @@ def clouds(sd: float = 0.2, spread: float = 1.0) -> Picture:
     right.set(ylabel="nats per image", ylim=(0, max(3.0, 1.15 * kl)), title="What the cloud costs")
     for place, value in enumerate((kl, told)):
         high = value > 0.4  # inside the bar, so that nothing meets the line of log 4
-        at, colour = (value - 0.06, "white") if high else (value + 0.05, "black")
+        at, colour = (value - 0.06, "white") if high else (value + 0.05, INK)
         right.text(place, at, f"{value:.2f}", ha="center", va="top" if high else "bottom", c=colour)
     alt = (
         f"Left: four Gaussian clouds of sd {sd:.2f} with means spread by {spread:.2f} on the "

@@ -16,6 +16,7 @@ from course_utils.plots.base import (
     EXACT,
     GREEN,
     GREY,
+    INK,
     MODEL,
     ORANGE,
     PINK,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["show"]
 
-CLASSES = ("#000000", BLUE, ORANGE, GREEN, PINK, "#E69F00", "#56B4E9", GREY, "#7B3294", "#8C510A")
+CLASSES = (INK, BLUE, ORANGE, GREEN, PINK, "#E69F00", "#56B4E9", GREY, "#7B3294", "#8C510A")
 Decode = Callable[[Tensor], Tensor]
 
 

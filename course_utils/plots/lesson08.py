@@ -4,7 +4,18 @@ from statistics import NormalDist
 
 import numpy as np
 
-from course_utils.plots.base import BOUND, DATA, EXACT, GREY, MODEL, PINK, Picture, show, subplots
+from course_utils.plots.base import (
+    BOUND,
+    DATA,
+    EXACT,
+    GREY,
+    INK_TO_PAPER,
+    MODEL,
+    PINK,
+    Picture,
+    show,
+    subplots,
+)
 
 __all__ = ["show"]
 
@@ -152,7 +163,7 @@ def landscape(paths: dict | None = None) -> Picture:
     means, sds = np.linspace(-1, 2.5, 57), np.linspace(0.4, 2, 41)
     levels = np.array([[2 * _jsd(m, s) - LOG_4 for m in means] for s in sds])
     fig, ((ax,),) = subplots(width=9, height=4.4)
-    drawn = ax.contour(means, sds, levels, levels=np.arange(-1.375, 0, 0.075), cmap="Greys_r")
+    drawn = ax.contour(means, sds, levels, levels=np.arange(-1.375, 0, 0.075), cmap=INK_TO_PAPER)
     ax.clabel(drawn, drawn.levels[::3], fmt="%.2f", fontsize=10)
     for (name, walk), colour in zip((paths or {}).items(), (MODEL, BOUND), strict=False):
         ax.plot(*np.array(walk, dtype=float).T, ".-", color=colour, ms=8, lw=1.5, label=name)

@@ -16,6 +16,7 @@ from course_utils.plots.base import (
     EXACT,
     GREY,
     MODEL,
+    PAPER,
     PINK,
     Picture,
     show,
@@ -253,7 +254,7 @@ def repairs(runs: dict[str, Tensor] | None = None, names: Sequence[str] = ()) ->
         ax.barh(rows, np.median(values, axis=1), color=colour, alpha=0.5)
         for value, row, hollow in zip(values.T, [rows] * 3, lost.T, strict=True):
             ax.plot(value[~hollow], row[~hollow], "o", ms=5, color=colour)
-            ax.plot(value[hollow], row[hollow], "o", ms=5, mfc="white", mec=colour)
+            ax.plot(value[hollow], row[hollow], "o", ms=5, mfc=PAPER, mec=colour)
         for row, value in enumerate(np.median(values, axis=1)):
             where = {"va": "center", "transform": ax.get_yaxis_transform(), "fontsize": 11}
             ax.text(1.02, row, f"{value:.{column}f}", **where)

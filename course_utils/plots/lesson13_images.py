@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from course_utils import diffusion, unet
 from course_utils.diffusion import NoiseSchedule
 from course_utils.plots.base import (
-    BLACK,
     BLUE,
     EXACT,
     GREEN,
     GREY,
+    INK,
     MODEL,
     ORANGE,
+    PAPER,
     Picture,
     show,
     subplots,
@@ -151,7 +152,7 @@ def unet_map(side: int = 16) -> Picture:
         y, half = -level, 0.75 - 0.12 * level
         for x, way in ((level * 1.1, "down"), (7.6 - level * 1.1, "up")):
             colour = BLUE if way == "down" else ORANGE
-            box = {"boxstyle": "round,pad=0.35", "fc": "white", "ec": colour, "lw": 2}
+            box = {"boxstyle": "round,pad=0.35", "fc": PAPER, "ec": colour, "lw": 2}
             ax.text(x, y, f"block\n{size}×{size}", ha="center", va="center", bbox=box, fontsize=12)
         arrow = {"arrowstyle": "->", "color": GREY, "lw": 1.8}
         start, end = level * 1.1 + half, 7.6 - level * 1.1 - half
@@ -161,12 +162,12 @@ def unet_map(side: int = 16) -> Picture:
             down, up = (level * 1.1 + 0.25, y - 0.32), (7.6 - level * 1.1 - 0.85, y - 0.68)
             ax.annotate("", (down[0] + 0.6, down[1] - 0.36), down, arrowprops=arrow)
             ax.annotate("", (up[0] + 0.6, up[1] + 0.36), up, arrowprops=arrow)
-    box = {"boxstyle": "round,pad=0.4", "fc": "white", "ec": GREEN, "lw": 2}
+    box = {"boxstyle": "round,pad=0.4", "fc": PAPER, "ec": GREEN, "lw": 2}
     ax.text(3.8, -2, "attention\nall pixels", ha="center", va="center", bbox=box, fontsize=12)
     ax.annotate("", (3.05, -2), (2.75, -2), arrowprops=arrow)
     ax.annotate("", (4.85, -2), (4.55, -2), arrowprops=arrow)
     note = "t → waves → perceptron → e, given to every block"
-    ax.text(3.8, -2.75, note, ha="center", color=BLACK, fontsize=13)
+    ax.text(3.8, -2.75, note, ha="center", color=INK, fontsize=13)
     ax.text(-0.95, 0, "xₜ →", ha="center", va="center", fontsize=14)
     ax.text(8.5, 0, "→ ε", ha="center", va="center", fontsize=14)
     ax.set(xlim=(-1.3, 8.9), ylim=(-3, 0.55))

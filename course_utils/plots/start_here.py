@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from course_utils.plots.base import BLACK, DATA, GREY, Picture, show, subplots
+from course_utils.plots.base import DATA, GREY, INK, PAPER, Picture, show, subplots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,11 +52,11 @@ def dependency_map(built: Collection[str] = BUILT) -> Picture:
     for lesson, (column, row, title) in PLACES.items():
         here = lesson in built
         low = column - WIDTH / 2, row - HEIGHT / 2
-        face, edge = (DATA, DATA) if here else ("white", GREY)
+        face, edge = (DATA, DATA) if here else (PAPER, GREY)
         style = "round,pad=0,rounding_size=0.08"
         box = FancyBboxPatch(low, WIDTH, HEIGHT, boxstyle=style, fc=face, ec=edge, lw=1.6)
         ax.add_patch(box)
-        colour = "white" if here else BLACK
+        colour = "white" if here else INK
         ax.text(column, row + 0.2, lesson, ha="center", va="center", color=colour, weight="bold")
         ax.text(column, row - 0.1, title, ha="center", va="center", color=colour, fontsize=11)
     for column, note in ((3.5, "any time after 02"), (7, "the last one")):
