@@ -105,7 +105,7 @@ def training(steps: list, floor: float) -> Picture:
     loss = np.array([s.loss for s in steps])
     width = max(1, min(100, len(loss) // 4))
     smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
-    fig, ((ax,),) = subplots(width=9, height=3.4)
+    fig, ((ax,),) = subplots(width=9, height=3.1)
     ax.plot(np.arange(width, len(loss) + 1), smooth, color=MODEL, label=f"mean of {width} steps")
     ax.axhline(floor, color=EXACT, ls="--", label=f"the least possible, {floor:.4f}")
     ax.set(xlabel="step", ylabel="L_simple, per example", ylim=(0.9 * floor, 1.6 * floor))
@@ -198,7 +198,7 @@ def chain(
     middle, width = (edges[1:] + edges[:-1]) / 2, float(edges[1] - edges[0])
     density = law.log_prob(middle[:, None]).exp()
     distance = 0.5 * float((share - density * width).abs().sum() + (1 - share.sum()))
-    fig, ((ax,),) = subplots(width=9, height=4)
+    fig, ((ax,),) = subplots(width=9, height=3.1)
     ax.bar(
         middle.numpy(),
         (share / width).numpy(),
@@ -223,7 +223,7 @@ def chain(
 
 def discretisation(counts: tuple[int, ...] = (5, 10, 20, 50, 100, 200), v: float = 0.25) -> Picture:
     """Variance of the samples over the number of steps, exact eps, data N(0, v)."""
-    fig, ((ax,),) = subplots(width=9, height=4)
+    fig, ((ax,),) = subplots(width=9, height=3.6)
     found: dict[str, list[float]] = {"β": [], "β̃": []}
     for T in counts:
         schedule = _toy(T=T)
