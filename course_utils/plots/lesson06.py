@@ -99,7 +99,7 @@ def same_noise(mean: float = 1.0, sd: float = 0.6) -> Picture:
     """Eleven noises eps and where z = mean + sd eps takes them."""
     eps = np.linspace(-2, 2, 11)
     z, line = mean + sd * eps, np.linspace(-4, 4, 801)
-    fig, ((ax,),) = subplots(width=8, height=4.2)
+    fig, ((ax,),) = subplots(width=8, height=3.5)
     ax.fill_between(line, 1 + 0.9 * _normal(line, 0, 1), 1, color=GREY, alpha=0.35)
     ax.fill_between(line, -0.45 * _normal(line, mean, sd**2), 0, color=MODEL, alpha=0.35)
     for start, end in zip(eps, z, strict=True):
@@ -107,7 +107,7 @@ def same_noise(mean: float = 1.0, sd: float = 0.6) -> Picture:
     ax.plot(eps, np.ones(11), "o", color=EXACT, ms=7)
     ax.plot(z, np.zeros(11), "o", color=MODEL, ms=7)
     ax.set_yticks([0, 1], ["z = μ + σ ε", "ε"])
-    ax.set(xlabel="value", xlim=(-4, 4), ylim=(-0.95, 1.5))
+    ax.set(xlabel="value", xlim=(-4, 4), ylim=(-0.45, 1.5))
     ax.set_title(f"Same noise, moved and stretched: μ = {mean:.2f}, σ = {sd:.2f}")
     alt = (
         f"Eleven dots eps between -2 and 2 on an upper line, joined by segments to z = mean + sd "

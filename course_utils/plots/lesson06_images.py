@@ -116,26 +116,29 @@ def sweep(results: dict[float, dict[str, Tensor]], index: int = 1) -> Picture:
     kl = found["kl"].detach().cpu().numpy()
     fig, (axes,) = subplots(1, 3, width=12, height=4.4, width_ratios=[1, 1, 1])
     both = torch.stack([found["x"], found["x_hat"]], dim=1).flatten(0, 1)
-    _sheet(axes[0], both, 6, "image | reconstruction")
-    _sheet(axes[1], found["samples"], 6, f"samples, η = {eta:g}")
+    _sheet(axes[0], both, 6, f"image | again, error {found['error']:.2f}")
+    _sheet(axes[1], found["samples"], 6, f"samples, to digits {found['away']:.2f}")
     axes[2].bar(range(1, len(kl) + 1), np.sort(kl)[::-1], color=BOUND)
     axes[2].set(xlabel="latent, largest first", ylabel="KL, nats per image", ylim=(0, 5))
-    axes[2].set_title(f"KL {kl.sum():.1f} nats, {int(found['active'])} active")
+    axes[2].set_title(f"η = {eta:g}: KL {kl.sum():.1f}, {int(found['active'])} active")
     alt = (
-        f"Decoder variance {eta:g}: test digits beside their reconstructions, samples, and bars of "
-        f"the KL per latent, {kl.sum():.1f} nats, {int(found['active'])} of {len(kl)} active."
+        f"Decoder variance {eta:g}: test digits beside their reconstructions, error "
+        f"{found['error']:.2f}; samples, {found['away']:.2f} from digits; and bars of the KL per "
+        f"latent, {kl.sum():.1f} nats, {int(found['active'])} of {len(kl)} active."
     )
     return Picture(fig, alt)
 
 
-def meter(mean: Tensor, log_var: Tensor, factors: Tensor, names: Sequence[str]) -> Picture:
-    """KL per latent, and the share of each latent's variance that each known factor explains."""
+def meter(
+    mean: Tensor, log_var: Tensor, factors: Tensor, names: Sequence[str], kinds: Sequence[str]
+) -> Picture:
+    """KL per latent, the share of its variance that each factor explains, two latents together."""
     mean, log_var = mean.detach().cpu().double(), log_var.detach().cpu().double()
     kl = (0.5 * (mean**2 + log_var.expm1() - log_var)).mean(dim=0).numpy()
     K = mean.shape[1]
     share = np.stack([_explained(mean, factor) for factor in factors.double().T])  # (factors, K)
     share[:, (mean.var(dim=0) <= 0.01).numpy()] = np.nan  # collapsed: a share of nothing
-    fig, ((left, right),) = subplots(1, 2, width=10, height=4, width_ratios=[1, 1])
+    fig, ((left, right, both),) = subplots(1, 3, width=12, height=4, width_ratios=[4, 7, 5])
     left.bar(range(1, K + 1), kl, color=BOUND)
     left.axhline(0, color=GREY, lw=1)
     left.set(xlabel="latent k", ylabel="KL, nats per image", title="Collapse meter")
@@ -148,10 +151,11 @@ def meter(mean: Tensor, log_var: Tensor, factors: Tensor, names: Sequence[str]) 
     right.set_xticks(range(K), range(1, K + 1))
     right.set_yticks(range(len(names)), names)
     right.set(xlabel="latent k", title="Share that each factor explains")
+    away = _pair(both, mean, factors, kinds)
     alt = (
-        f"Left: KL per latent in nats: {', '.join(f'{v:.2f}' for v in kl)}. Right: a table of the "
+        f"Left: KL per latent in nats: {', '.join(f'{v:.2f}' for v in kl)}. Middle: a table of the "
         f"share of each active latent's variance that {', '.join(names)} explain; largest per "
-        f"factor {', '.join(f'{v:.2f}' for v in np.nan_to_num(share).max(axis=1))}."
+        f"factor {', '.join(f'{v:.2f}' for v in np.nan_to_num(share).max(axis=1))}. Right: {away}."
     )
     return Picture(fig, alt)
 
@@ -169,25 +173,22 @@ def _explained(mean: Tensor, factor: Tensor, bins: int = 10) -> np.ndarray:
     return (spread / mean.var(dim=0, unbiased=False)).numpy()
 
 
-def pair(mean: Tensor, factors: Tensor, kinds: Sequence[str]) -> Picture:
+def _pair(ax: Axes, mean: Tensor, factors: Tensor, kinds: Sequence[str]) -> str:
     """The two active latents that no factor explains alone, coloured by the first factor, kind."""
-    mean = mean.detach().cpu().double()
     share = np.max([_explained(mean, factor) for factor in factors.double().T], axis=0)
     share[(mean.var(dim=0) <= 0.1).numpy()] = np.inf
     first, second = sorted(np.argsort(share)[:2])
-    fig, ((ax,),) = subplots(width=7.5, height=4.6)
     for kind, (name, colour) in enumerate(zip(kinds, (BLUE, ORANGE, GREEN, PINK), strict=True)):
         at = (factors[:, 0] == kind).numpy()
         ax.plot(mean[at, first], mean[at, second], "o", ms=4, alpha=0.8, color=colour, label=name)
     ax.set(xlabel=f"mean of latent {first + 1}", ylabel=f"mean of latent {second + 1}")
     ax.set_aspect("equal")
     ax.set_title("Two latents together")
-    ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), markerscale=2)
+    ax.set_ylim(top=1.6 * ax.get_ylim()[1])
+    ax.legend(loc="upper center", ncols=2, markerscale=2, columnspacing=1, handletextpad=0)
     radius = mean[:, [first, second]].norm(dim=1)
     away = ", ".join(f"{n} {radius[factors[:, 0] == k].mean():.2f}" for k, n in enumerate(kinds))
-    return Picture(
-        fig, f"Means of latents {first + 1} and {second + 1}; mean distance from 0: {away}."
-    )
+    return f"means of latents {first + 1} and {second + 1}; mean distance from 0: {away}"
 
 
 def pull(model: VAE, start: Tensor, latent: int = 1, value: float = 1.0) -> Picture:
@@ -197,7 +198,7 @@ def pull(model: VAE, start: Tensor, latent: int = 1, value: float = 1.0) -> Pict
     z[:11, latent - 1], z[11, latent - 1] = values, value
     images = _array(model.decode(z))
     read = np.array([_read(image) for image in images])  # (12, 4)
-    fig, axes = subplots(2, 2, width=11, height=4.8, width_ratios=[3, 8], height_ratios=[1, 3])
+    fig, axes = subplots(2, 2, width=11, height=4.2, width_ratios=[3, 8], height_ratios=[1, 3])
     tiles(axes[1, 0], images[11:], 1, f"z{latent} = {value:.1f}")
     tiles(axes[0, 1], images[:11], 11, f"latent {latent} from −2.5 to 2.5, the others kept")
     axes[0, 0].set_axis_off()
@@ -260,7 +261,7 @@ def weighted(S: int = 1, q: str = "wide") -> Picture:
     left.plot(grid, np.exp(joint - log_p), color=EXACT, label="posterior p(z|x)")
     left.plot(grid, np.exp(log_q), color=MODEL, ls="--", label="q(z|x)")
     left.set(xlabel="z", ylabel="density", xlim=(-3.2, 3.2), ylim=(0, 2.8))
-    left.set_title(f"Best of {S} by weight (green)")
+    left.set_title(f"filled: best of {S} by weight")
     left.legend(loc="upper left")
     right.plot(np.arange(1, 301), bounds, color=BOUND, label="S-sample bound")
     right.axhline(log_p, color=EXACT, ls="--", label="log p(x)")
@@ -272,7 +273,7 @@ def weighted(S: int = 1, q: str = "wide") -> Picture:
     right.legend(loc="lower right")
     alt = (
         f"Left: a posterior with two modes, the q called {q}, and a histogram of draws chosen by "
-        f"weight among S = {S}. Right: the S-sample bound over K, here {bounds[S - 1]:.2f} nats, "
+        f"weight among S = {S}. Right: the S-sample bound over S, here {bounds[S - 1]:.2f} nats, "
         f"below log p(x) = {log_p:.2f}."
     )
     return Picture(fig, alt)
