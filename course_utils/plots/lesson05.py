@@ -111,7 +111,7 @@ def three_bars(mean: float = 0.6, sd: float = 0.6) -> Picture:
 
 def log_weights(mean: float = 0.6, sd: float = 0.6) -> Picture:
     """Log w(z) = log p(z) p(x|z) / q(z) over z, thick where q has 95 % of its mass."""
-    fig, ((ax,),) = subplots(width=9, height=4.2)
+    fig, ((ax,),) = subplots(width=9, height=3.6)
     z = np.linspace(-1.5, 3.5, 501)
     log_w = np.log(_normal(z, 0, 1)) - 0.5 * (X - W * z) ** 2 / S2 - 0.5 * np.log(2 * np.pi * S2)
     log_w += 0.5 * (z - mean) ** 2 / sd**2 + 0.5 * np.log(2 * np.pi * sd**2)
