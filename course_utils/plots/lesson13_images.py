@@ -81,7 +81,7 @@ def sheets(
 def noised_digits(times: Sequence[int] = (0, 50, 150, 300, 500, 700, 850, 1000)) -> Picture:
     """The same digits with the same noise at several t of 1000, for two schedules."""
     x0 = _digits(2)
-    fig, axes = subplots(2, 1, width=10.5, height=5.6)
+    fig, axes = subplots(2, 1, width=10.5, height=4.3)
     named = {"linear": NoiseSchedule.linear(1000), "cosine": NoiseSchedule.cosine(1000)}
     for ax, (name, schedule) in zip(axes[:, 0], named.items(), strict=True):
         rows = [
@@ -188,7 +188,7 @@ def codes(dim: int = 32, T: int = 100) -> Picture:
     fourier = unet.FourierFeatures(dim, T)(t)
     torch.set_rng_state(torch_state)
     named = {"sinusoidal": unet.time_embedding(t, dim), "random Fourier": fourier}
-    fig, (axes,) = subplots(1, 3, width=11.5, height=3.9)
+    fig, (axes,) = subplots(1, 3, width=11.5, height=3.7)
     middle = T // 2
     for ax, (name, code) in zip(axes, named.items(), strict=False):
         ax.imshow(code.T.numpy(), aspect="auto", cmap="RdBu", vmin=-1, vmax=1)
