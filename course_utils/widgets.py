@@ -63,7 +63,8 @@ def choice(options: list, label: str) -> ipywidgets.Widget:
 
     if len(options) < 2:
         raise ValueError(f"choice {label!r} needs two options or more, got {options}")
-    made = ipywidgets.ToggleButtons(options=options, description=label, style=LABEL)
+    row = {"display": "flex"}  # the label beside its buttons, as a slider has it
+    made = ipywidgets.ToggleButtons(options=options, description=label, style=LABEL, layout=row)
     made.starts_at_default = True
     return made
 
