@@ -23,6 +23,7 @@
     body.cp .jp-Notebook .jp-Cell { padding: 2px 2.5vw; border: none; }
     body.cp .jp-Cell { outline: none !important; box-shadow: none !important; }
     body.cp .jp-MarkdownCell .jp-InputArea-editor, body.cp .jp-MarkdownOutput { border: none; }
+    body.cp .jp-OutputArea-output pre { word-break: normal; overflow-wrap: anywhere; }
     body.cp .jp-RenderedHTMLCommon table { font-size: calc(0.86 * var(--jp-content-font-size1)); }
     #cp-bar { position: fixed; left: 0; right: 0; bottom: 0; height: 34px; z-index: 20000;
       display: flex; align-items: center; gap: 14px; padding: 0 12px; box-sizing: border-box;
