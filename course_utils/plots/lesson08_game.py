@@ -13,11 +13,11 @@ MODES = {"simultaneous": MODEL, "alternating": BOUND}
 def losses() -> Picture:
     """The two losses a generator may descend, over D(G(z))."""
     d = np.linspace(0.002, 0.998, 500)
-    fig, ((ax,),) = subplots(width=9, height=4.2)
+    fig, ((ax,),) = subplots(width=9, height=3.5)
     ax.axvspan(0, 0.1, color=GREY, alpha=0.15)
     ax.plot(d, np.log(1 - d), color=SATURATING, label="log(1 - D), as in the game")
     ax.plot(d, -np.log(d), color=OTHER, label="-log D, as in practice")
-    ax.text(0.11, -3.4, "grey: young fakes,\nD is sure of them", fontsize=12)
+    ax.text(0.11, -3.4, "shaded: young fakes,\nD is sure of them", fontsize=12)
     ax.set(xlabel="D(G(z)), what D says about a fake", ylabel="loss, nats", xlim=(0, 1))
     ax.set(ylim=(-4, 5), title="both fall; where learning starts, one much more slowly")
     ax.legend(loc="upper right")
@@ -62,7 +62,7 @@ def directions(theta: float = 1.5, sd: float = 0.7) -> Picture:
     """The push of both losses on the generator's shift theta, D* frozen."""
     here = np.linspace(-6, 6, 241)
     curves, now = _directions(here, sd), _directions(np.array([theta]), sd)
-    fig, ((ax,),) = subplots(width=9, height=4.2)
+    fig, ((ax,),) = subplots(width=9, height=3.7)
     styles = ((SATURATING, "log(1 - D*)"), (OTHER, "-log D*"))
     for curve, value, (colour, name) in zip(curves, now, styles, strict=True):
         ax.plot(here, curve, color=colour, label=f"{name}: {value[0]:.3f}")
@@ -82,7 +82,7 @@ def field() -> Picture:
     """Where both players of V(x, y) = x y want to go, from every point of the plane."""
     grid = np.linspace(-1.8, 1.8, 13)
     x, y = np.meshgrid(grid, grid)
-    fig, ((ax,),) = subplots(width=6, height=5)
+    fig, ((ax,),) = subplots(width=6, height=4.4)
     ax.quiver(x, y, -y, x, color=GREY, angles="xy", width=0.005)
     ax.plot(0, 0, "*", color=DATA, ms=18)
     ax.plot(1, 0, "o", color=MODEL, ms=10)
@@ -114,7 +114,7 @@ def spiral(eta: float = 0.1, mode: str = "simultaneous", steps: int = 150) -> Pi
 def players(paths: dict | None = None, title: str = "step size 0.1") -> Picture:
     """Paths (n + 1, 2) of both players, by mode, and their radius over the steps."""
     paths = paths or {mode: _walk(0.1, 150, mode) for mode in MODES}
-    fig, ((left, right),) = subplots(1, 2, width=10, height=4.4)
+    fig, ((left, right),) = subplots(1, 2, width=10, height=4.1)
     for mode, path in paths.items():
         path = np.asarray(path, dtype=float)
         gone = np.flatnonzero(np.abs(path).max(axis=1) > 6)  # the axes end at 4
