@@ -1,5 +1,5 @@
 # Two commands: `make lab` opens the course, `make test` proves it. `make help` lists the rest.
-# Set on the command line: PORT=8888 HOST=127.0.0.1 (lab), LESSON=05 (present, edit, sync), PYTHON=python3.12
+# Set on the command line: PORT=8888 HOST=127.0.0.1 (lab), LESSON=05 (present, handout, edit, sync), PYTHON=python3.12
 
 HOST = 127.0.0.1
 PORT ?= 8888
@@ -25,6 +25,9 @@ lab: setup  ## open the course in JupyterLab; PORT= HOST=
 present: setup  ## teach from a lesson, one step on the screen; LESSON=05, or DECK=PKU BLOCK=3
 	@$(RUN) -m course_utils present $(if $(DECK),--playlist "$(DECK)" --block "$(BLOCK)","$(LESSON)") \
 	  --port "$(PORT)"
+
+handout: .venv/ready-to-hand-out  ## write a lesson as one page to read or print; LESSON=05
+	@$(RUN) -m course_utils handout $(LESSON)
 
 test: .venv/ready-to-test lint  ## prove the course: what CI runs
 	@$(RUN) -m pytest -n 2 --dist loadscope tests
@@ -66,6 +69,11 @@ clean:  ## remove caches and built copies; .venv, edit/ and your progress stay
 	@$(RUN) -I course_utils/install.py test dev
 	@touch .venv/ready $@
 
+.venv/ready-to-hand-out: pyproject.toml $(REPAIR)
+	@$(FIND_PYTHON)
+	@$(RUN) -I course_utils/install.py handout
+	@touch .venv/ready $@
+
 # A .venv that runs is kept; else one is made with the first Python >= 3.11.
 define FIND_PYTHON
 test -d .venv && $(RUN) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -85,4 +93,4 @@ test -d .venv && $(RUN) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11)
 }
 endef
 
-.PHONY: help lab present test setup lint notebooks edit sync assets bench clean repair
+.PHONY: help lab present handout test setup lint notebooks edit sync assets bench clean repair

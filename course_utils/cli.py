@@ -169,6 +169,20 @@ def release(
 
 
 @app.command()
+def handout(
+    lessons: Annotated[list[str], typer.Argument(help="Their numbers: 05 06.")],
+    to: Annotated[Path, typer.Option(help="The folder.")] = ROOT / "build" / "handout",
+) -> None:
+    """Write a lesson as one page to read or to print, and print its path."""
+    from course_utils.handout import write
+
+    try:
+        print("\n".join(map(str, write([lesson.zfill(2) for lesson in lessons], to))))
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+
+
+@app.command()
 def update(
     source: Annotated[
         Path | None, typer.Argument(help="A folder of newer lessons; none: git's origin.")

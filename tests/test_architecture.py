@@ -22,7 +22,7 @@ LAYERS = (
     {"derivation", "observing", "plots"},
     {"widgets", "progress", "exercises"},
     {"checks", "authoring"},
-    {"grading", "presenter"},
+    {"grading", "presenter", "stage"},
     {"install"},
     {"doctor"},
     {"cli"},

@@ -1,0 +1,164 @@
+"""A stored lesson as one HTML page, to read or to print: no network, no kernel, no other file.
+
+nbconvert reads the Markdown and colours the code; `handout.html` beside this file is the page.
+MathJax, which draws the equations, comes from a package (pyproject's extra `handout`) and is
+written into the page. Cell metadata, and so a speaker's notes, never is.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from course_utils.authoring import normalised, notebook_path
+from course_utils.widgets import NOTE
+
+TEMPLATE = Path(__file__).with_name("handout.html")
+MARK = "course handout"  # by which a page is known as ours, to be replaced
+MATHJAX = ("sphinx-mathjax-offline", "tex-svg-full.js")
+REMEDY = "make handout installs it, and so does pip install -e '.[handout]'"
+STILL = "A still picture: the sliders and choices are in the notebook."
+
+
+def write(lessons: list[str], folder: Path) -> list[Path]:
+    """Write a page for each lesson ("05", "start_here") into `folder`; returns their paths.
+
+    A page that an earlier call wrote is replaced, in one step.
+
+    Raises:
+        ValueError: no such lesson, a picture without alt text, no MathJax, or a file in the way
+            that is no handout. Nothing is written then.
+    """
+    sources = [notebook_path(lesson) for lesson in lessons]
+    targets = [folder / f"{source.stem}.html" for source in sources]
+    for target in targets:
+        if target.exists() and f'content="{MARK}"' not in target.read_text("utf-8", "replace"):
+            raise ValueError(f"{target} is there already and is no handout: move it, or use --to")
+    beside = {target.name for target in targets} | {path.name for path in folder.glob("*.html")}
+    pages = [page(nbformat.read(source, 4), source, beside) for source in sources]
+    folder.mkdir(parents=True, exist_ok=True)
+    for target, text in zip(targets, pages, strict=True):
+        _replace(target, text)
+    return targets
+
+
+def page(notebook: NotebookNode, source: Path, beside: set[str]) -> str:
+    """The HTML page of a notebook read from `source`; `beside` names the pages it may link to."""
+    from jinja2 import Template
+    from nbconvert.filters import Highlight2HTML
+    from pygments.formatters import HtmlFormatter
+
+    mathjax, headings, cells, coloured = _mathjax(), [], [], Highlight2HTML()
+    for cell in normalised(notebook).cells:
+        if cell.cell_type == "markdown":
+            cells.append({"text": _markdown(cell, source, beside, headings)})
+        elif cell.cell_type == "code":
+            outputs = list(_outputs(cell))
+            cells.append({"code": coloured(cell.source), "outputs": outputs})
+    title = next((text for level, _, text in headings if level == 1), source.stem)
+    contents: list[tuple[str, str, list]] = []
+    for level, name, text in headings:
+        if level == 2:
+            contents.append((name, text, []))
+        elif level == 3 and contents:
+            contents[-1][2].append((name, text))
+    light, dark = (
+        "\n".join(HtmlFormatter(style=style).get_token_style_defs(".highlight"))
+        for style in ("default", "github-dark")
+    )
+    return Template(TEMPLATE.read_text(encoding="utf-8"), autoescape=True).render(
+        mark=MARK, title=title, source=source.name, contents=contents, cells=cells,
+        light=light, dark=dark, mathjax=mathjax,
+    )  # fmt: skip
+
+
+def _markdown(cell: NotebookNode, source: Path, beside: set[str], headings: list) -> str:
+    """A cell as HTML; adds (level, id, HTML) of its headings. The first of level 1 is left out."""
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+    class Renderer(IPythonRenderer):
+        def heading(self, text: str, level: int, **attrs: object) -> str:
+            name = re.sub(r"[^a-z0-9]+", "-", re.sub("<.*?>", "", text).lower()).strip("-")
+            taken = sum(re.sub(r"--\d+$", "", other) == name for _, other, _ in headings)
+            headings.append((level, f"{name}--{taken + 1}" if taken else name, text))
+            first = level == 1 and sum(level == 1 for level, *_ in headings) == 1
+            return "" if first else f'<h{level} id="{headings[-1][1]}">{text}</h{level}>\n'
+
+        def table(self, text: str) -> str:
+            text = re.sub(r"<th([^>]*)></th>", r"<td\1></td>", text)
+            return f'<div class="scroll"><table>\n{text}</table></div>\n'
+
+        def link(self, text: str, url: str, title: str | None = None) -> str:
+            there = re.fullmatch(r"([^/:]+)\.ipynb(#.*)?", url)
+            if there is None:
+                return super().link(text, url, title)
+            name = f"{there[1]}.html"
+            return super().link(text, name, title) if name in beside else text
+
+        def block_html(self, html: str) -> str:  # the parent's closes an open <details>
+            return html
+
+    attachments = cell.get("attachments", {})
+    folder = str(source.parent)
+    renderer = Renderer(escape=False, embed_images=True, path=folder, attachments=attachments)
+    return MarkdownWithMath(renderer=renderer).render(cell.source)
+
+
+def _outputs(cell: NotebookNode) -> Iterator[tuple[str, str, str]]:
+    """(kind, content, alt text) of what a cell shows: a picture, a still one's line, or text."""
+    from nbconvert.filters import strip_ansi
+
+    for output in cell.outputs:
+        data = output.get("data", {})
+        if "image/png" in data:
+            alt = output.metadata.get("image/png", {}).get("alt", "")
+            if not alt.strip():
+                raise ValueError(
+                    f"a picture of cell {cell.id} has no alt text: show it by `plot.show`, or "
+                    "clear the output"
+                )
+            yield "picture", data["image/png"], alt
+        elif data.get("text/plain") == NOTE:
+            yield "still", STILL, ""
+        elif text := _text(output):
+            yield "text", strip_ansi(text.rstrip("\n")), ""
+
+
+def _text(output: NotebookNode) -> str:
+    """What an output says; nothing of stderr, where warnings and progress bars go."""
+    if output.output_type == "error":
+        return f"{output.ename}: {output.evalue}"
+    if output.output_type == "stream":
+        return output.text if output.name == "stdout" else ""
+    return output.data.get("text/plain", "")
+
+
+def _mathjax() -> str:
+    """MathJax's source, fit to stand in a page.
+
+    Raises:
+        ValueError: it is not installed; the message names the remedy.
+    """
+    package, name = MATHJAX
+    try:
+        [found] = [path for path in files(package) or () if path.name == name]
+        return found.read_text(encoding="utf-8").replace("</script", r"<\/script")
+    except (PackageNotFoundError, ValueError, FileNotFoundError) as error:
+        raise ValueError(f"{package} is missing, which draws the equations: {REMEDY}") from error
+
+
+def _replace(target: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
