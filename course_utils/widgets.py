@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # slow imports, made where they are used
     import ipywidgets
 
 LABEL = {"description_width": "16em"}
-WIDE = {"width": "40em"}
+WIDE = {"width": "56em", "max_width": "100%"}  # a track that a step of the slider can be seen on
 NOTE = "Run this cell to move the sliders."
 
 
@@ -64,7 +64,9 @@ def choice(options: list, label: str) -> ipywidgets.Widget:
     if len(options) < 2:
         raise ValueError(f"choice {label!r} needs two options or more, got {options}")
     row = {"display": "flex"}  # the label beside its buttons, as a slider has it
-    made = ipywidgets.ToggleButtons(options=options, description=label, style=LABEL, layout=row)
+    width = 3 + 0.6 * max(len(str(option)) for option in options)  # of a button: all in one row
+    style = {**LABEL, "button_width": f"{width:.2g}em"}
+    made = ipywidgets.ToggleButtons(options=options, description=label, style=style, layout=row)
     made.starts_at_default = True
     return made
 
