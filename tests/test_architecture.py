@@ -22,7 +22,7 @@ LAYERS = (
     {"derivation", "observing", "plots"},
     {"widgets", "progress", "exercises"},
     {"checks", "authoring"},
-    {"grading", "presenter", "stage"},
+    {"grading", "presenter", "stage", "handout"},
     {"install"},
     {"doctor"},
     {"cli"},
