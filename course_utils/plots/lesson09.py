@@ -89,7 +89,7 @@ def _demo() -> list[Reading]:
 def ring_run(readings: Sequence[Reading] = (), before: Sequence[Reading] = ()) -> Picture:
     """Samples at the last reading, and modes hit, effective modes and precision over the steps.
 
-    In grey the effective modes and the precision of another run, `before`.
+    Thin, the effective modes and the precision of another run, `before`.
     """
     readings = readings or _demo()
     last, step = readings[-1], [r.step for r in readings]
@@ -171,7 +171,7 @@ def short_run(
     at = LOSSES.index(loss), KS.index(k), [f"{r:g}" for r in RATES].index(f"{rate:g}")
     found = runs["sweep_readings"][at].numpy()  # (seeds, readings, 5)
     updates = np.linspace(300, 3000, found.shape[1])
-    fig, (axes,) = subplots(1, 3, width=11, height=3.8)
+    fig, (axes,) = subplots(1, 3, width=11, height=3.4)
     _points(axes[0], runs["sweep_points"][at], mixture("ring8").means, 2.8, "samples, first seed")
     for row in found:
         axes[1].plot(updates, row[:, 1], color=MODEL, alpha=0.8)

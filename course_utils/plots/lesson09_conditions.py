@@ -104,7 +104,7 @@ def walk(
     ts = torch.linspace(0, 1, 9)[:, None]
     paths = {"lerp": lambda s: (1 - s) * z0 + s * z1, "slerp": lambda s: _slerp(z0, z1, s)}
     here = scale * paths[way](torch.tensor([[t]]))
-    fig, axes = subplots(2, 2, width=11, height=5.2, width_ratios=[1, 3], height_ratios=[1, 2.4])
+    fig, axes = subplots(2, 2, width=11, height=4.6, width_ratios=[1, 3], height_ratios=[1, 2.2])
     axes[0, 0].set_axis_off()
     _sheet(axes[0, 1], G(scale * paths[way](ts)), 9, f"{way}, t from 0 to 1")
     tiles(axes[1, 0], _array(G(here)), 1, f"t = {t:.2f}")
@@ -135,7 +135,7 @@ def along(
     if curves is None:
         t, label = np.linspace(0, 1, 51), "norm / √K, K large"
         curves = {"lerp": np.sqrt((1 - t) ** 2 + t**2), "slerp": np.ones(51)}
-    fig, ((ax,),) = subplots(width=9, height=3.6)
+    fig, ((ax,),) = subplots(width=9, height=2.7)
     for name, values in curves.items():
         ax.plot(t, values, "o-", ms=5, color=WAYS.get(name, PINK), label=name)
     ax.set(xlabel="t", ylabel=label, ylim=(0, 1.08))
@@ -185,7 +185,7 @@ def judges(heed: float = 0.0, gap: float = 8.0, judge: str = "x and y") -> Pictu
     sighted = [_value(one, blend, dx) for blend in blends]  # the other label gives the same value
     fake, both = (1 + heed) / 2 * one + (1 - heed) / 2 * other, (one + other) / 2
     at = _value(one, fake, dx) if judge == "x and y" else -math.log(4)
-    fig, ((left, middle, right),) = subplots(1, 3, width=12, height=3.9)
+    fig, ((left, middle, right),) = subplots(1, 3, width=12, height=3.5)
     left.plot(x, one, color=DATA, label="data, y = 1")
     left.plot(x, fake, color=MODEL, ls="--", label="fakes for y = 1")
     left.set(xlabel="x", ylabel="density", xlim=(-8, 8), ylim=(0, 0.55), title="Label 1 asked for")
@@ -220,7 +220,7 @@ def followed(
         if name in guess:
             ax.plot([guess[name]] * 2, [row - 0.35, row + 0.35], color=EXACT, lw=2.5)
     ax.invert_yaxis()
-    ax.set(xlabel="share that follows the caption (black: best constant answer)", xlim=(0, 1.12))
+    ax.set(xlabel="share that follows the caption (line: best constant answer)", xlim=(0, 1.12))
     each = ", ".join(f"{name} {value:.2f}" for name, value in shares.items())
     return Picture(fig, f"Bars of the share of samples that follow the caption: {each}.")
 
@@ -231,7 +231,7 @@ def losses(steps: Sequence | None = None) -> Picture:
 
     steps = steps or [GanStep(2 * math.log(2), math.log(2), 0.0, 0.0)] * 10
     number = range(1, len(steps) + 1)
-    fig, ((ax,),) = subplots(width=9, height=3.2)
+    fig, ((ax,),) = subplots(width=9, height=2.7)
     ax.plot(number, [s.discriminator_loss for s in steps], color=BOUND, label="D's loss")
     ax.plot(number, [s.generator_loss for s in steps], color=MODEL, label="G's loss")
     ax.axhline(math.log(4), color=EXACT, ls="--", lw=1.5, label="log 4: D tosses a coin")
