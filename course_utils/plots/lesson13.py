@@ -277,7 +277,7 @@ def time_blind(told: str = "yes") -> Picture:
     found = _blind_samples(told == "yes")
     share, data = _near_a_mean(found), 100 * (1 - np.exp(-2))
     noise = _near_a_mean(_draws(20_000, 2))
-    fig, ((ax,),) = subplots(width=6.6, height=5.2)
+    fig, ((ax,),) = subplots(width=6.6, height=4.3)
     ax.plot(*found.T.numpy(), ".", ms=4, color=MODEL)
     _square(ax, 2.4)
     yardsticks = f"(data {data:.0f} %, N(0, I) {noise:.0f} %)"

@@ -146,7 +146,7 @@ def variances(
 
 def unet_map(side: int = 16) -> Picture:
     """The U-Net as boxes: sides halve on the way down, skips cross to the way up."""
-    fig, ((ax,),) = subplots(width=10.5, height=4.4)
+    fig, ((ax,),) = subplots(width=10.5, height=3.9)
     sides = (side, side // 2, side // 4)
     for level, size in enumerate(sides):
         y, half = -level, 0.75 - 0.12 * level
@@ -188,7 +188,7 @@ def codes(dim: int = 32, T: int = 100) -> Picture:
     fourier = unet.FourierFeatures(dim, T)(t)
     torch.set_rng_state(torch_state)
     named = {"sinusoidal": unet.time_embedding(t, dim), "random Fourier": fourier}
-    fig, (axes,) = subplots(1, 3, width=11.5, height=3.7)
+    fig, (axes,) = subplots(1, 3, width=11.5, height=3.5)
     middle = T // 2
     for ax, (name, code) in zip(axes, named.items(), strict=False):
         ax.imshow(code.T.numpy(), aspect="auto", cmap="RdBu", vmin=-1, vmax=1)
@@ -245,7 +245,7 @@ def curve(steps: Sequence, draw: Callable[[], Tensor] | None = None, zero: float
     loss = np.array([s.loss for s in steps])
     width = max(1, min(40, len(loss) // 4))
     smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
-    fig, ((left, right),) = subplots(1, 2, width=11, height=4, width_ratios=[3, 2])
+    fig, ((left, right),) = subplots(1, 2, width=11, height=3.7, width_ratios=[3, 2])
     left.plot(np.arange(width, len(loss) + 1), smooth, color=MODEL)
     left.axhline(zero, color=GREY, ls="--", label='answering "0"')
     left.set(xlabel="step", ylabel="L_simple, per image", ylim=(0, 1.15 * zero))
