@@ -75,7 +75,7 @@ def heaps(width: float = 0.5) -> Picture:
     real = np.histogram(rng.standard_normal(2000), bins)[0]
     fake = np.histogram(1.5 + 0.7 * rng.standard_normal(2000), bins)[0]
     centre, some = bins[:-1] + width / 2, real + fake > 0
-    fig, ((left, right),) = subplots(1, 2, width=10, height=3.5, sharex=True)
+    fig, ((left, right),) = subplots(1, 2, width=10, height=3.4, sharex=True)
     left.bar(centre, real, width=0.9 * width, color=DATA, alpha=0.7, label="real")
     left.bar(centre, fake, width=0.9 * width, bottom=real, color=MODEL, alpha=0.7, label="fake")
     left.set(title="4,000 samples in bins", xlabel="x", ylabel="samples", xlim=VIEW)
@@ -131,7 +131,7 @@ def recovered(coefficients: tuple = (1.939239, -3.061224, 0.520408)) -> Picture:
 
 def drag(mean: float = 1.5, sd: float = 0.7) -> Picture:
     """p, p_g and D* on the left; C, JSD and W1 over the mean of p_g on the right."""
-    fig, ((left, right),) = subplots(1, 2, width=11, height=3.8)
+    fig, ((left, right),) = subplots(1, 2, width=11, height=3.7)
     a = _log_normal(X, 0, 1) - _log_normal(X, mean, sd)
     left.fill_between(X, np.exp(_log_normal(X, 0, 1)), color=DATA, alpha=0.4, label="p")
     left.fill_between(X, np.exp(_log_normal(X, mean, sd)), color=MODEL, alpha=0.4, label="p_g")

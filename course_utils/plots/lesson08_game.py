@@ -13,7 +13,7 @@ MODES = {"simultaneous": MODEL, "alternating": BOUND}
 def losses() -> Picture:
     """The two losses a generator may descend, over D(G(z))."""
     d = np.linspace(0.002, 0.998, 500)
-    fig, ((ax,),) = subplots(width=9, height=3.5)
+    fig, ((ax,),) = subplots(width=9, height=3.3)
     ax.axvspan(0, 0.1, color=GREY, alpha=0.15)
     ax.plot(d, np.log(1 - d), color=SATURATING, label="log(1 - D), as in the game")
     ax.plot(d, -np.log(d), color=OTHER, label="-log D, as in practice")
@@ -82,7 +82,7 @@ def field() -> Picture:
     """Where both players of V(x, y) = x y want to go, from every point of the plane."""
     grid = np.linspace(-1.8, 1.8, 13)
     x, y = np.meshgrid(grid, grid)
-    fig, ((ax,),) = subplots(width=6, height=4.4)
+    fig, ((ax,),) = subplots(width=6, height=4.2)
     ax.quiver(x, y, -y, x, color=GREY, angles="xy", width=0.005)
     ax.plot(0, 0, "*", color=DATA, ms=18)
     ax.plot(1, 0, "o", color=MODEL, ms=10)
