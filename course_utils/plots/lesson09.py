@@ -93,7 +93,7 @@ def ring_run(readings: Sequence[Reading] = (), before: Sequence[Reading] = ()) -
     """
     readings = readings or _demo()
     last, step = readings[-1], [r.step for r in readings]
-    fig, (axes,) = subplots(1, 3, width=11, height=3.8)
+    fig, (axes,) = subplots(1, 3, width=11, height=3.5)
     _points(axes[0], last.points, mixture("ring8").means, 2.8, f"step {last.step}")
     axes[1].plot(step, [r.hit for r in readings], color=BOUND, label=f"hit: {last.hit}")
     axes[1].plot(step, [r.even for r in readings], color=MODEL, label=f"effective: {last.even:.1f}")
@@ -171,7 +171,7 @@ def short_run(
     at = LOSSES.index(loss), KS.index(k), [f"{r:g}" for r in RATES].index(f"{rate:g}")
     found = runs["sweep_readings"][at].numpy()  # (seeds, readings, 5)
     updates = np.linspace(300, 3000, found.shape[1])
-    fig, (axes,) = subplots(1, 3, width=11, height=3.4)
+    fig, (axes,) = subplots(1, 3, width=11, height=3.2)
     _points(axes[0], runs["sweep_points"][at], mixture("ring8").means, 2.8, "samples, first seed")
     for row in found:
         axes[1].plot(updates, row[:, 1], color=MODEL, alpha=0.8)

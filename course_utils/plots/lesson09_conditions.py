@@ -185,7 +185,7 @@ def judges(heed: float = 0.0, gap: float = 8.0, judge: str = "x and y") -> Pictu
     sighted = [_value(one, blend, dx) for blend in blends]  # the other label gives the same value
     fake, both = (1 + heed) / 2 * one + (1 - heed) / 2 * other, (one + other) / 2
     at = _value(one, fake, dx) if judge == "x and y" else -math.log(4)
-    fig, ((left, middle, right),) = subplots(1, 3, width=12, height=3.5)
+    fig, ((left, middle, right),) = subplots(1, 3, width=12, height=3.3)
     left.plot(x, one, color=DATA, label="data, y = 1")
     left.plot(x, fake, color=MODEL, ls="--", label="fakes for y = 1")
     left.set(xlabel="x", ylabel="density", xlim=(-8, 8), ylim=(0, 0.55), title="Label 1 asked for")
@@ -231,7 +231,7 @@ def losses(steps: Sequence | None = None) -> Picture:
 
     steps = steps or [GanStep(2 * math.log(2), math.log(2), 0.0, 0.0)] * 10
     number = range(1, len(steps) + 1)
-    fig, ((ax,),) = subplots(width=9, height=2.7)
+    fig, ((ax,),) = subplots(width=9, height=2.4)
     ax.plot(number, [s.discriminator_loss for s in steps], color=BOUND, label="D's loss")
     ax.plot(number, [s.generator_loss for s in steps], color=MODEL, label="G's loss")
     ax.axhline(math.log(4), color=EXACT, ls="--", lw=1.5, label="log 4: D tosses a coin")
