@@ -45,7 +45,7 @@ def two_formulas(d: int = 3, sd2: float = 1.2) -> Picture:
     sd1 = np.linspace(0.25, 2.6, 300)
     rest = -d / 2 + d * sd1**2 / (2 * sd2**2)
     with_d, without = d * np.log(sd2 / sd1) + rest, np.log(sd2 / sd1) + rest
-    fig, ((ax,),) = subplots(width=8, height=4)
+    fig, ((ax,),) = subplots(width=8, height=3.2)
     ax.axhspan(-1.5, 0, color=GREY, alpha=0.15, lw=0)
     ax.text(2.58, -1.4, "impossible: never below zero", ha="right", va="bottom", color=GREY)
     ax.plot(sd1, with_d, color=EXACT, label="formula 1")
@@ -137,7 +137,7 @@ def add_and_multiply(var1: float = 0.4, var2: float = 0.1) -> Picture:
 def conditional(rho: float = 0.8, value: float = 1.5) -> Picture:
     """A 2-D Gaussian of correlation rho, cut at x2 = value; x1 before and after the cut."""
     mean, var = rho * value, 1 - rho**2
-    fig, ((left, right),) = subplots(1, 2, width=10, height=4.2)
+    fig, ((left, right),) = subplots(1, 2, width=10, height=3.7)
     angle = np.linspace(0, 2 * np.pi, 200)
     root = np.linalg.cholesky([[1, rho], [rho, 1]])
     for radius in (1, 2):
@@ -190,7 +190,7 @@ def divergences(mean: float = 1.5, sd: float = 0.7) -> Picture:
         right.text(place, at, f"{value:.2f}", ha="center", color=colour)
     right.set_xticks([0, 1, 2], ["KL(p‖q)", "KL(q‖p)", "JSD"])
     right.set(ylabel="nats", ylim=(0, 4), xlim=(-0.6, 3.1), title="three ways to differ")
-    beyond = " A bar with a white zigzag goes on beyond the axis." if max(values) > 3.6 else ""
+    beyond = " A bar with a zigzag goes on beyond the axis." if max(values) > 3.6 else ""
     alt = (
         f"Left: densities of p = N(0, 1), q = N({mean:.2f}, {sd:.2f}^2) and their average. Right: "
         f"bars of KL(p||q) = {kl:.2f}, KL(q||p) = {back:.2f} and JSD = {jsd:.2f} nats, the last "
