@@ -50,7 +50,7 @@ def clouds(sd: float = 0.2, spread: float = 1.0) -> Picture:
     kl = float(np.mean(0.5 * (means**2 + sd**2 - 1 - math.log(sd**2))))
     log_ratio = np.log(each + 1e-300) - np.log(together + 1e-300)[:, None]
     told = float(np.trapezoid((each * log_ratio).mean(axis=1), z))
-    fig, ((left, right),) = subplots(1, 2, width=10, height=4, width_ratios=[3, 2])
+    fig, ((left, right),) = subplots(1, 2, width=10, height=3.8, width_ratios=[3, 2])
     left.plot(z, _normal(z, 0, 1), color=GREY, ls=":", label="prior")
     for column, colour in enumerate((BLUE, SKY, YELLOW, PINK)):
         left.fill_between(z, each[:, column] / 4, color=colour, alpha=0.5)

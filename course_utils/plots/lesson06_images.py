@@ -13,6 +13,7 @@ from torch import Tensor
 from course_utils.plots.base import (
     BLUE,
     BOUND,
+    DARK,
     EXACT,
     GREEN,
     GREY,
@@ -20,6 +21,8 @@ from course_utils.plots.base import (
     MODEL,
     ORANGE,
     PINK,
+    SKY,
+    YELLOW,
     Picture,
     show,
     subplots,
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["show"]
 
-CLASSES = (INK, BLUE, ORANGE, GREEN, PINK, "#E69F00", "#56B4E9", GREY, "#7B3294", "#8C510A")
+PURPLE, BROWN = ("#C08BE0", "#C99A5B") if DARK else ("#7B3294", "#8C510A")
+CLASSES = (INK, BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, GREY, PURPLE, BROWN)
 Decode = Callable[[Tensor], Tensor]
 
 
@@ -73,7 +77,7 @@ def curve(
     number, loss = [s.number for s in steps], np.array([s.loss for s in steps])
     width = max(1, len(loss) // 20)
     smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
-    fig, ((ax,),) = subplots(width=9, height=3.4)
+    fig, ((ax,),) = subplots(width=9, height=3)
     ax.plot(number, loss, color=MODEL, alpha=0.3, lw=1)
     ax.plot(number[width - 1 :], smooth, color=MODEL)
     if best is not None:
@@ -116,8 +120,8 @@ def sweep(results: dict[float, dict[str, Tensor]], index: int = 1) -> Picture:
     kl = found["kl"].detach().cpu().numpy()
     fig, (axes,) = subplots(1, 3, width=12, height=4.4, width_ratios=[1, 1, 1])
     both = torch.stack([found["x"], found["x_hat"]], dim=1).flatten(0, 1)
-    _sheet(axes[0], both, 6, f"image | again, error {found['error']:.2f}")
-    _sheet(axes[1], found["samples"], 6, f"samples, to digits {found['away']:.2f}")
+    _sheet(axes[0], both, 6, f"image | rebuilt: error {found['error']:.2f}")
+    _sheet(axes[1], found["samples"], 6, f"samples: to digits {found['away']:.2f}")
     axes[2].bar(range(1, len(kl) + 1), np.sort(kl)[::-1], color=BOUND)
     axes[2].set(xlabel="latent, largest first", ylabel="KL, nats per image", ylim=(0, 5))
     axes[2].set_title(f"η = {eta:g}: KL {kl.sum():.1f}, {int(found['active'])} active")
@@ -143,9 +147,9 @@ def meter(
     left.axhline(0, color=GREY, lw=1)
     left.set(xlabel="latent k", ylabel="KL, nats per image", title="Collapse meter")
     left.set_xticks(range(1, K + 1))
-    right.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    right.imshow(share, cmap="Blues_r" if DARK else "Blues", vmin=0, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(share):
-        colour, text = "white" if value > 0.6 else "black", f"{value:.2f}"
+        colour, text = "black" if (value > 0.6) == DARK else "white", f"{value:.2f}"
         text = "–" if np.isnan(value) else text
         right.text(column, row, text, ha="center", va="center", color=colour)
     right.set_xticks(range(K), range(1, K + 1))
@@ -198,7 +202,7 @@ def pull(model: VAE, start: Tensor, latent: int = 1, value: float = 1.0) -> Pict
     z[:11, latent - 1], z[11, latent - 1] = values, value
     images = _array(model.decode(z))
     read = np.array([_read(image) for image in images])  # (12, 4)
-    fig, axes = subplots(2, 2, width=11, height=4.2, width_ratios=[3, 8], height_ratios=[1, 3])
+    fig, axes = subplots(2, 2, width=11, height=4, width_ratios=[3, 8], height_ratios=[1, 3])
     tiles(axes[1, 0], images[11:], 1, f"z{latent} = {value:.1f}")
     tiles(axes[0, 1], images[:11], 11, f"latent {latent} from −2.5 to 2.5, the others kept")
     axes[0, 0].set_axis_off()
