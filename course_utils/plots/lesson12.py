@@ -141,9 +141,9 @@ def schedule(kind: str = "linear", T: int = 1000, last: float = 0.02) -> Picture
     kl = (end * np.log(end / goal)).sum() * (x[1] - x[0])
     apart = f"{kl:.1e}" if kl > 1e-12 else "< 1e-12"  # the sum is no more exact than that
     at_one = -0.5 * np.log1p(-bars[-1])  # KL(q(x_T | x_0) || N(0, 1)) where x_0^2 = 1
-    fig, ((left, middle, right),) = subplots(1, 3, width=12, height=4)
+    fig, ((left, middle, right),) = subplots(1, 3, width=12, height=3.6)
     left.plot(np.arange(T + 1), bars, color=DATA)
-    left.set(xlabel="step t", ylabel="alpha_bar: share of variance left", ylim=(0, 1.02))
+    left.set(xlabel="step t", ylabel="alpha_bar, variance left", ylim=(0, 1.02))
     left.set_title(f"{kind}, alpha_bar at T: {bars[-1]:.2g}")
     middle.plot(np.arange(1, T + 1), np.log10(bars[1:] / (1 - bars[1:])), color=DATA)
     middle.axhline(0, color=GREY, lw=1)
@@ -217,7 +217,7 @@ def reverse(beta: float = 0.5, xt: float = -0.2) -> Picture:
     spread = float(weight @ (means - mean) ** 2 + var)
     y, now = np.linspace(-3, 3, 1201), _reverse_kl(beta)
     here = max(float(_kl_to_gaussian(beta, np.array([xt]))[0]), 0)
-    fig, ((left, right),) = subplots(1, 2, width=11, height=4)
+    fig, ((left, right),) = subplots(1, 2, width=11, height=3.7)
     left.plot(y, _normal(y[:, None], means, var) @ weight, color=EXACT, label="true reverse")
     left.plot(y, _normal(y, mean, spread), color=MODEL, ls="--", label="its Gaussian")
     left.plot(xt, 0, "^", color=DATA, ms=12, clip_on=False, label=f"xt = {xt:g}")

@@ -46,13 +46,13 @@ def between(x0: float = 1.3, x2: float = -0.4, curve: tuple[float, float] | None
     x1 = np.sqrt(0.9) * x0 + np.sqrt(0.1) * noise[0]
     end = np.sqrt(0.6) * x1 + np.sqrt(0.4) * noise[1]
     kept = np.flatnonzero(np.abs(end - x2) < 0.05)
-    fig, ((left, right),) = subplots(1, 2, width=10, height=4.2)
+    fig, ((left, right),) = subplots(1, 2, width=10, height=3.7)
     paths = np.stack([np.full_like(x1, x0), x1, end])
     left.plot([0, 1, 2], paths[:, :200], color=GREY, lw=0.7, alpha=0.5)
     left.plot([0, 1, 2], paths[:, kept[:40]], color=PINK, lw=1.2, alpha=0.8)
     left.plot(0, x0, "o", color=DATA, ms=10, clip_on=False)
     left.plot(2, x2, "o", color=EXACT, ms=10, clip_on=False)
-    left.set(xticks=[0, 1, 2], xlabel="step t", ylabel="x", title="walks that end at the black dot")
+    left.set(xticks=[0, 1, 2], xlabel="step t", ylabel="x", title="some walks end near the dot")
     bins = np.linspace(-0.4, 2.6, 61)
     right.hist(x1, bins, density=True, color=GREY, alpha=0.5, label="all walks")
     right.hist(x1[kept], bins[::2], density=True, color=PINK, alpha=0.7, label="walks kept")
@@ -79,7 +79,7 @@ def posterior(xt: float = -0.4, x0: float = 1.3, t: int = 6) -> Picture:
     (mean,), var = _posterior(TEN_STEPS, np.array([float(xt)]), np.array([float(x0)]), t)
     centre = np.sqrt(before) * x0
     x = np.linspace(-6, 6, 1201)
-    fig, ((ax,),) = subplots(width=9, height=4.4)
+    fig, ((ax,),) = subplots(width=9, height=4.2)
     forward, spread = xt / np.sqrt(1 - beta), beta / (1 - beta)
     ax.plot(x, _normal(x, forward, spread), color=PINK, label="from $x_t$, one step back")
     if t > 1:
@@ -168,13 +168,13 @@ def three_targets(times: tuple[int, ...] = (50, 300, 800), index: int = 3) -> Pi
     eps = np.random.default_rng(1).standard_normal((8, 8))
     schedule = diffusion.NoiseSchedule.linear(1000)
     alpha_bar = schedule.alpha_bar.numpy()
-    fig, axes = subplots(len(times), 4, width=8, height=6)
+    fig, axes = subplots(len(times), 4, width=7, height=4.3)
     for row, t in zip(axes, times, strict=True):
         xt = np.sqrt(alpha_bar[t]) * x0 + np.sqrt(1 - alpha_bar[t]) * eps
         mean, _ = _posterior(schedule, xt, x0, t)
         for ax, image in zip(row, (xt, x0, mean, eps), strict=True):
             tiles(ax, np.clip((image[None, None] + 2.5) / 5, 0, 1), 1)
-        row[0].text(-0.12, 0.5, f"t = {t}", transform=row[0].transAxes, rotation=90, va="center")
+        row[0].text(-0.1, 0.5, f"t = {t}", transform=row[0].transAxes, va="center", ha="right")
     names = ("seen: $x_t$", "data $x_0$", "mean of $x_{t-1}$", "noise ε")
     for ax, name in zip(axes[0], names, strict=True):
         ax.set_title(name)
@@ -206,10 +206,11 @@ def weights(
         np.array([cost[tenth == i].sum() for i in range(10)]) / cost.sum()
         for cost in (lam * error, error)
     )
-    fig, ((left, right),) = subplots(1, 2, width=10, height=4.2)
+    fig, ((left, right),) = subplots(1, 2, width=10, height=3.9)
     left.axhline(1, color=MODEL, ls="--", label="1, in $L_{simple}$")
     left.plot(t, lam, color=BOUND, label="$λ_t$, in the bound")
     left.set(yscale="log", xscale="log", xlabel="step t", ylabel="weight", ylim=(1e-3, 1e3))
+    left.set_xlim(0.8, 1.25 * T)  # the same for every choice, so that a curve is seen to move
     left.set_title(f"t = {first}: {lam[0]:.3g}, t = {T}: {lam[-1]:.3g}")
     left.legend(loc="upper left", fontsize=12)
     at = np.arange(1, 11)
