@@ -43,6 +43,7 @@
   const spent = {}; // section -> seconds
   let remembered = {}; // what this launch stored before the page was loaded
   const MEMORY = "course-presenter";
+  const SLOW = 1000; // milliseconds: training that takes longer is kept for the next kernel
 
   // --- pages -------------------------------------------------------------------------------------
   const source = (cell) => cell.model.sharedModel.getSource();
@@ -116,7 +117,7 @@
     }
     document.body.style.setProperty("--cp-zoom", Math.max(1, innerWidth / 1280));
     draw();
-    ensure(page);
+    ensure(page).catch((error) => say(`This page was not run: ${error.message ?? error}`, true));
   }
 
   function move(by, bySection = false) {
@@ -151,15 +152,17 @@
       if (word) say(`${word}: ${index + 1} of ${cells.length}`, true);
       done(path).add(cell.model.id);
       if (!source(cell).trim()) continue;
-      let reply;
       try {
-        reply = await Cell.execute(cell, contextOf(panel), { deletedCells: [], recordTiming: false });
+        if (has(cell, "train") && (await recall(panel, cell))) continue;
+        const started = Date.now();
+        const reply = await Cell.execute(cell, contextOf(panel), { deletedCells: [], recordTiming: false });
+        if (reply?.content?.status === "error") ok = false;
+        else if (has(cell, "train") && Date.now() - started > SLOW) await keep(panel, cell);
       } catch (error) {
         if (mine !== busy) return null;
         say(`${cell.model.id} was not run: ${error.message ?? error}`, true);
         return false;
       }
-      if (reply?.content?.status === "error") ok = false;
     }
     if (mine !== busy) return null;
     if (word) say("");
@@ -192,7 +195,7 @@
     busy += 1;
     const code = codeOf(panel);
     const wanted = missing.map((cell) => code.indexOf(cell));
-    let order = await cellsBehind(contextOf(panel), code, wanted);
+    const order = await ask(panel, "cells_behind", wanted);
     const fresh = (index) => !done(path).has(code[index].model.id);
     const todo = order.filter(fresh).map((index) => code[index]);
     const word = todo.length > missing.length ? "Catching up" : "";
@@ -202,16 +205,31 @@
     await run(panel, path, code.slice(0, last + 1), "Running everything above");
   }
 
-  async function cellsBehind(context, code, wanted) {
-    const cells = code.map((c) => ({ source: source(c), tags: c.model.getMetadata("tags") ?? [] }));
-    const asJson = JSON.stringify(JSON.stringify([cells, wanted])).replace(/[\u007f-\uffff]/g,
-      (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
-    const call = `__import__("course_utils.presenter", fromlist=["x"]).cells_behind(`
-      + `*__import__("json").loads(${asJson}))`;
+  // Ask course_utils/stage.py, in the lesson's kernel.
+  async function ask(panel, name, ...others) {
+    const cells = codeOf(panel)
+      .map((c) => ({ source: source(c), tags: c.model.getMetadata("tags") ?? [] }));
+    const asText = JSON.stringify(JSON.stringify([name, [cells, ...others]]))
+      .replace(/[\u007f-\uffff]/g, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
+    const call = `__import__("course_utils.stage", fromlist=["x"]).answer(${asText}, globals())`;
     const request = { code: "", silent: true, store_history: false, user_expressions: { x: call } };
-    const reply = await context.session.kernel.requestExecute(request).done;
-    const text = reply.content.user_expressions?.x?.data?.["text/plain"];
-    return text ? JSON.parse(text) : code.map((_, index) => index).filter((i) => i <= Math.max(...wanted));
+    const kernel = contextOf(panel).session.kernel;
+    const answer = (await kernel.requestExecute(request).done).content.user_expressions?.x;
+    if (answer?.status !== "ok") throw new Error(`${name}: ${answer?.evalue ?? "no answer"}`);
+    return JSON.parse(answer.data["text/plain"]);
+  }
+
+  // What a training cell left in an earlier run of the same cells, with its outputs.
+  async function recall(panel, cell) {
+    const outputs = await ask(panel, "recall", codeOf(panel).indexOf(cell));
+    if (outputs) cell.model.outputs.fromJSON(outputs);
+    return outputs !== null;
+  }
+
+  async function keep(panel, cell) {
+    const view = "application/vnd.jupyter.widget-view+json"; // lives as long as its kernel
+    const outputs = cell.model.outputs.toJSON().filter((output) => !output.data?.[view]);
+    await ask(panel, "keep", codeOf(panel).indexOf(cell), outputs);
   }
 
   // One key: a new kernel, and what the page on the screen needs.

@@ -4,13 +4,11 @@
 it, with no build step; `prepare` lays it out, with settings, in a folder of this one server.
 """
 
-import ast
 import functools
 import json
 import os
 import secrets
 import shutil
-import symtable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,83 +167,6 @@ def prepare(folder: Path, route: list[Section], start: str, whole: bool, dark: b
         f"--LabApp.extra_labextensions_path={folder / 'labextensions'}",
         "--KernelManager.shutdown_wait_time=1",  # a kernel in an endless loop goes at once
     ]
-
-
-def cells_behind(cells: list[dict], wanted: list[int]) -> list[int]:
-    """The cells without which `wanted` cannot run, themselves included, in order.
-
-    A backward slice: a cell belongs to it if it binds or changes a name that a later cell of it
-    reads. With it a new kernel is back at a page without running the whole lesson.
-
-    Args:
-        cells: code cells, each {"source": ..., "tags": [...]}.
-        wanted: indices into `cells`.
-    """
-    names = [_names(cell["source"]) for cell in cells]
-    modules = set().union(*(found.imported for found in names))
-    late, before = set(), None
-    while late != before:  # what the functions of chosen cells read when they are called
-        chosen, before = _slice(cells, names, wanted, late, modules), set(late)
-        late = late.union(*(names[index].free for index in chosen))
-    return sorted(chosen)
-
-
-def _slice(
-    cells: list[dict], names: list["_Names"], wanted: list[int], late: set[str], modules: set[str]
-) -> set[int]:
-    """One pass from the last cell to the first; `late` is needed from the end on."""
-    chosen, needs = set(), set()
-    for index in reversed(range(max(wanted) + 1)):
-        found, tags = names[index], cells[index]["tags"]
-        needs |= late if index in wanted else set()
-        changed = (found.read if "train" in tags else found.changed) - modules
-        if index in wanted or "setup" in tags or needs & (found.bound | changed):
-            chosen.add(index)
-            needs = (needs - found.bound) | found.read
-    return chosen
-
-
-@dataclass(frozen=True)
-class _Names:
-    """The names that a cell binds, imports, reads, reads inside functions, changes objects of."""
-
-    bound: frozenset[str] = frozenset()
-    imported: frozenset[str] = frozenset()
-    read: frozenset[str] = frozenset()
-    free: frozenset[str] = frozenset()
-    changed: frozenset[str] = frozenset()
-
-
-def _names(source: str) -> _Names:
-    try:
-        tree, table = ast.parse(source), symtable.symtable(source, "cell", "exec")
-    except SyntaxError:  # a magic, or half typed
-        return _Names()
-    symbols = table.get_symbols()
-    imported = frozenset(s.get_name() for s in symbols if s.is_imported())
-    bound = frozenset(s.get_name() for s in symbols if s.is_assigned()) | imported
-    free = frozenset(_free_names(table))
-    read = frozenset(s.get_name() for s in symbols if s.is_referenced()) | free
-    alone = [node.value for node in tree.body if isinstance(node, ast.Expr)]
-    calls = [value.func for value in alone if isinstance(value, ast.Call)]
-    stores = [n for n in ast.walk(tree) if isinstance(getattr(n, "ctx", None), ast.Store)]
-    changed = {_root(node) for node in (*calls, *stores) if not isinstance(node, ast.Name)}
-    return _Names(bound, imported, read, free, frozenset(changed - {""}))
-
-
-def _free_names(table: symtable.SymbolTable) -> set[str]:
-    """The module's names that functions inside `table` read."""
-    found = set()
-    for child in table.get_children():
-        found |= {s.get_name() for s in child.get_symbols() if s.is_global()} | _free_names(child)
-    return found
-
-
-def _root(node: ast.expr) -> str:
-    """The name `a` of `a.b[c].d`, or ""."""
-    while isinstance(node, ast.Attribute | ast.Subscript):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _write(path: Path, text: str) -> None:

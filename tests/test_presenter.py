@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from course_utils import presenter
 from course_utils.cli import app
-from course_utils.presenter import cells_behind
+from course_utils.stage import cells_behind
 from tests.notebooks.lessons import LESSONS, PLAN, read, tags
 
 DECKS = ("PKU", "BU", "E1", "E2", "FUD")

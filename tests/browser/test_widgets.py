@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from course_utils.authoring import write
-from course_utils.presenter import cells_behind
+from course_utils.stage import cells_behind
 from tests.browser.jupyterlab import IDLE, browser_path, open_and_run, page, server
 from tests.conftest import require
 from tests.notebooks.lessons import LESSONS, read, tags

@@ -1,0 +1,195 @@
+"""The kernel's side of presenting: what a page needs to run, and what training left behind.
+
+What a training cell made is kept in build/stage under a key of all that decides it: the cells
+behind it, this package, torch, budget and device. A new kernel, or the next class, has it at once.
+"""
+
+import ast
+import functools
+import hashlib
+import json
+import os
+import pickle
+import random
+import symtable
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent  # runtime.project_root() would wait for torch
+STAGE = ROOT / "build" / "stage"
+KEPT = 40  # files; older ones go
+DECIDES = ("COURSE_BUDGET", "COURSE_DEVICE", "COURSE_THREADS", "COURSE_FIGURES", "COURSE_DATA_DIR")
+# Code comes back by running its definition; a generator that a loop has used up is of no use.
+NO_VALUES = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
+NO_VALUES += (types.GeneratorType,)
+
+
+class _Json(str):
+    """A text that shows itself without quotes: what IPython sends back to the browser."""
+
+    __repr__ = str.__str__
+
+
+def answer(request: str, space: dict) -> _Json:
+    """Answer the presenter: JSON of [name of a function below, its arguments] in, JSON out.
+
+    Args:
+        request: for instance '["cells_behind", [cells, [3]]]'.
+        space: the kernel's namespace.
+    """
+    name, arguments = json.loads(request)
+    if name == "cells_behind":
+        return _Json(json.dumps(cells_behind(*arguments)))
+    return _Json(json.dumps({"keep": keep, "recall": recall}[name](space, *arguments)))
+
+
+def keep(space: dict, cells: list[dict], index: int, outputs: list[dict]) -> bool:
+    """Keep what the cell `index` bound, read and changed, its outputs, and the random generators.
+
+    What it read is kept, too, because an optimiser and its network must stay together.
+
+    Raises:
+        Exception: a value cannot be pickled; nothing is kept.
+    """
+    found = names_of(cells[index]["source"])
+    values = {name: space[name] for name in sorted(found.bound | found.read) if name in space}
+    values = {name: value for name, value in values.items() if not isinstance(value, NO_VALUES)}
+    content = pickle.dumps({"values": values, "random": _random(), "outputs": outputs})
+    path = _place(cells, index)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+    files = sorted(path.parent.glob("*.pickle"), key=lambda file: file.stat().st_mtime)
+    for old in files[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return True
+
+
+def recall(space: dict, cells: list[dict], index: int) -> list[dict] | None:
+    """Put back what `keep` kept of the same cells; the cell's outputs, None if nothing is kept."""
+    path = _place(cells, index)
+    if not path.exists():
+        return None
+    tree = ast.parse(cells[index]["source"])
+    written = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef
+    tree.body = [node for node in tree.body if isinstance(node, written)]
+    exec(compile(tree, "<cell>", "exec"), space)
+    kept = pickle.loads(path.read_bytes())
+    space.update(kept["values"])
+    _set_random(kept["random"])
+    return kept["outputs"]
+
+
+def _place(cells: list[dict], index: int) -> Path:
+    """The file of all that decides what the cell leaves."""
+    sources = [cells[behind]["source"] for behind in cells_behind(cells, [index])]
+    settings = [os.environ.get(name) for name in DECIDES]
+    decisive = json.dumps([sources, settings, _package()])
+    return STAGE / f"{hashlib.sha256(decisive.encode()).hexdigest()[:32]}.pickle"
+
+
+@functools.cache
+def _package() -> str:
+    """A digest of this package and torch's version."""
+    import torch
+
+    digest = hashlib.sha256(torch.__version__.encode())
+    for path in sorted((ROOT / "course_utils").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _random() -> tuple:
+    import numpy as np
+    import torch
+
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+
+
+def _set_random(states: tuple) -> None:
+    import numpy as np
+    import torch
+
+    random.setstate(states[0])
+    np.random.set_state(states[1])  # noqa: NPY002
+    torch.set_rng_state(states[2])
+
+
+def cells_behind(cells: list[dict], wanted: list[int]) -> list[int]:
+    """The cells without which `wanted` cannot run, themselves included, in order.
+
+    A backward slice: a cell belongs to it if it binds or changes a name that a later cell of it
+    reads. With it a new kernel is back at a page without running the whole lesson.
+
+    Args:
+        cells: code cells, each {"source": ..., "tags": [...]}.
+        wanted: indices into `cells`.
+    """
+    names = [names_of(cell["source"]) for cell in cells]
+    modules = set().union(*(found.imported for found in names))
+    late, before = set(), None
+    while late != before:  # what the functions of chosen cells read when they are called
+        chosen, before = _slice(cells, names, wanted, late, modules), set(late)
+        late = late.union(*(names[index].free for index in chosen))
+    return sorted(chosen)
+
+
+def _slice(
+    cells: list[dict], names: list["Names"], wanted: list[int], late: set[str], modules: set[str]
+) -> set[int]:
+    """One pass from the last cell to the first; `late` is needed from the end on."""
+    chosen, needs = set(), set()
+    for index in reversed(range(max(wanted) + 1)):
+        found, tags = names[index], cells[index]["tags"]
+        needs |= late if index in wanted else set()
+        changed = (found.read if "train" in tags else found.changed) - modules
+        if index in wanted or "setup" in tags or needs & (found.bound | changed):
+            chosen.add(index)
+            needs = (needs - found.bound) | found.read
+    return chosen
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names that a cell binds, imports, reads, reads inside functions, changes objects of."""
+
+    bound: frozenset[str] = frozenset()
+    imported: frozenset[str] = frozenset()
+    read: frozenset[str] = frozenset()
+    free: frozenset[str] = frozenset()
+    changed: frozenset[str] = frozenset()
+
+
+def names_of(source: str) -> Names:
+    """What a cell's source says of names; nothing if it does not parse."""
+    try:
+        tree, table = ast.parse(source), symtable.symtable(source, "cell", "exec")
+    except SyntaxError:  # a magic, or half typed
+        return Names()
+    symbols = table.get_symbols()
+    imported = frozenset(s.get_name() for s in symbols if s.is_imported())
+    bound = frozenset(s.get_name() for s in symbols if s.is_assigned()) | imported
+    free = frozenset(_free_names(table))
+    read = frozenset(s.get_name() for s in symbols if s.is_referenced()) | free
+    alone = [node.value for node in tree.body if isinstance(node, ast.Expr)]
+    calls = [value.func for value in alone if isinstance(value, ast.Call)]
+    stores = [n for n in ast.walk(tree) if isinstance(getattr(n, "ctx", None), ast.Store)]
+    changed = {_root(node) for node in (*calls, *stores) if not isinstance(node, ast.Name)}
+    return Names(bound, imported, read, free, frozenset(changed - {""}))
+
+
+def _free_names(table: symtable.SymbolTable) -> set[str]:
+    """The module's names that functions inside `table` read."""
+    found = set()
+    for child in table.get_children():
+        found |= {s.get_name() for s in child.get_symbols() if s.is_global()} | _free_names(child)
+    return found
+
+
+def _root(node: ast.expr) -> str:
+    """The name `a` of `a.b[c].d`, or ""."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
