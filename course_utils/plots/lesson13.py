@@ -131,7 +131,7 @@ def stopped(states: list[diffusion.State] | None = None, t: int = 50) -> Picture
     law, schedule = _grid(), _toy()
     found = {state.t: state.x for state in states}[t]
     exact = law.diffused(schedule.alpha_bar[t]).sample(len(found), torch.Generator().manual_seed(2))
-    fig, ((left, right),) = subplots(1, 2, width=9.5, height=5.2)
+    fig, ((left, right),) = subplots(1, 2, width=9.5, height=4.4)
     left.plot(*found.double().T.numpy(), ".", ms=3, color=MODEL)
     left.set_title(f"Algorithm 2, stopped at t = {t}")
     right.plot(*exact.T.numpy(), ".", ms=3, color=DATA)

@@ -81,7 +81,7 @@ def sheets(
 def noised_digits(times: Sequence[int] = (0, 50, 150, 300, 500, 700, 850, 1000)) -> Picture:
     """The same digits with the same noise at several t of 1000, for two schedules."""
     x0 = _digits(2)
-    fig, axes = subplots(2, 1, width=10.5, height=4.3)
+    fig, axes = subplots(2, 1, width=10.5, height=4.1)
     named = {"linear": NoiseSchedule.linear(1000), "cosine": NoiseSchedule.cosine(1000)}
     for ax, (name, schedule) in zip(axes[:, 0], named.items(), strict=True):
         rows = [
@@ -245,7 +245,7 @@ def curve(steps: Sequence, draw: Callable[[], Tensor] | None = None, zero: float
     loss = np.array([s.loss for s in steps])
     width = max(1, min(40, len(loss) // 4))
     smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
-    fig, ((left, right),) = subplots(1, 2, width=11, height=3.7, width_ratios=[3, 2])
+    fig, ((left, right),) = subplots(1, 2, width=11, height=3.5, width_ratios=[3, 2])
     left.plot(np.arange(width, len(loss) + 1), smooth, color=MODEL)
     left.axhline(zero, color=GREY, ls="--", label='answering "0"')
     left.set(xlabel="step", ylabel="L_simple, per image", ylim=(0, 1.15 * zero))
