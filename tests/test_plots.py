@@ -32,8 +32,15 @@ def functions():
                 yield pytest.param(function, id=f"{module.name}.{name}")
 
 
-def pixels(picture: Picture) -> np.ndarray:
-    png = base64.b64decode(bundle(picture)[0]["image/png"])
+def numbers(function) -> list[dict]:
+    """Arguments for a function, in each of which one number differs from its default."""
+    default = {p.name: p.default for p in inspect.signature(function).parameters.values()}
+    moved = {int: lambda value: value + 1, float: lambda value: 0.9 * value}
+    return [{name: moved[type(v)](v)} for name, v in default.items() if type(v) in moved]
+
+
+def pixels(picture: Picture, palette: bool = True) -> np.ndarray:
+    png = base64.b64decode(bundle(picture, palette)[0]["image/png"])
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
@@ -101,6 +108,38 @@ def test_a_reused_figure_looks_as_a_fresh_one():
     assert again.figure is first.figure and len(stage) == 1
     assert line_to(2.0).figure is not first.figure
     assert again.figure.axes[0].lines[0].get_ydata()[1] == 2.0
+
+
+@pytest.mark.parametrize("function", [p for p in functions() if numbers(p.values[0])])
+def test_a_quick_redraw_equals_a_whole_drawing_to_the_pixel(function):
+    """The kept frames of axes are those that the present values would get."""
+    stage: dict = {}
+    for number, values in enumerate([{}, {}, *numbers(function)]):
+        with reused_figures(stage):
+            try:
+                picture = function(**values)
+            except ValueError:  # beyond what the function can draw
+                continue
+        quick = pixels(picture, palette=False)
+        assert number == 0 or np.array_equal(quick, whole(picture)), values
+
+
+def whole(picture: Picture) -> np.ndarray:
+    """The pixels as matplotlib itself saves the figure."""
+    saved = io.BytesIO()
+    picture.figure.savefig(saved, format="png")
+    return np.asarray(Image.open(saved).convert("RGB"))
+
+
+def test_a_quick_redraw_follows_limits_labels_and_ticks():
+    stage: dict = {}
+    for top, name, ticks in [(1, "x", [0, 1]), (2, "x", [0, 1]), (2, "y", [0, 1]), (2, "y", [1])]:
+        with reused_figures(stage):
+            figure, ((ax,),) = subplots(width=3, height=2)
+            ax.plot([0, 1], [0, 1])
+            ax.set(ylim=(0, top), xlabel=name, xticks=ticks, title=f"to {top}")
+        picture = Picture(figure, "a line")
+        assert np.array_equal(pixels(picture, palette=False), whole(picture))
 
 
 def test_a_picture_needs_an_alt_text():

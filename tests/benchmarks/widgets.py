@@ -1,0 +1,226 @@
+"""Widgets: milliseconds from a key to the new figure's pixels, beside plain `interact`.
+
+    python tests/benchmarks/widgets.py [--lessons 05 06] [--cells 05-3-explore] [--presses 40]
+
+A real JupyterLab and Chromium, every widget cell of the lessons with the cells behind it. Below
+each stands its peer in the same kernel: `ipywidgets.interact` over the same controls, which draws
+the same plot function into a new figure each time and displays that, as notebooks do. Keys go to
+ours and to the peer's in turn, the next one only when the figure has changed. The page itself
+takes the times, from the key event to the second animation frame after the new image was decoded
+(so up to two frames, 33 ms, of them are the screen's); it also counts frames without an image.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from nbformat.v4 import new_code_cell
+from playwright.sync_api import Locator, Page
+
+from course_utils.authoring import write
+from course_utils.stage import cells_behind
+from tests.browser.jupyterlab import open_and_run, page, server
+from tests.notebooks.lessons import LESSONS, read, tags
+
+LIMIT_MS, RATIO = 100, 0.7
+KERNEL = '''
+import json, time
+import ipywidgets
+from IPython.display import display
+from course_utils import widgets
+get_ipython().run_line_magic("matplotlib", "inline")
+bench_made, bench_log, bench_explore, bench_show = [], [], widgets.explore, widgets.show
+
+class BenchPlot:
+    """A plot function that notes how long it took."""
+    def __init__(self, plot): self.plot = plot
+    def __call__(self, **values):
+        begun = time.perf_counter()
+        picture = self.plot(**values)
+        bench_log.append(["plot", 1e3 * (time.perf_counter() - begun)])
+        return picture
+
+def bench_noted(plot, **controls):
+    made = bench_explore(plot, **controls)
+    made.plot = BenchPlot(plot)
+    bench_made.append(made)
+    return made
+
+def bench_shown(*args, **options):
+    begun = time.perf_counter()
+    bench_show(*args, **options)
+    bench_log.append(["show", 1e3 * (time.perf_counter() - begun)])
+
+def bench_peer():
+    made = bench_made[-1]
+    def copy(control):
+        if isinstance(control, ipywidgets.ToggleButtons):
+            return ipywidgets.ToggleButtons(options=control.options, value=control.value)
+        bounds = {name: getattr(control, name) for name in ("min", "max", "step", "value")}
+        return type(control)(**bounds)
+    def plain(**values):
+        display(made.plot.plot(**values).figure)
+    ipywidgets.interact(plain, **{name: copy(c) for name, c in made.controls.items()})
+
+widgets.explore, widgets.show = bench_noted, bench_shown
+'''
+# `arm` focuses a control and says which key moves it; `done` resolves when the figure has changed.
+PAGE = """() => {
+  const frame = () => new Promise(requestAnimationFrame);
+  const picture = area => [...area.querySelectorAll('.jp-OutputArea-output img')].at(-1);
+  const drawn = image => image && image.complete && image.naturalWidth && image.offsetHeight;
+  window.bench = { arm(cell, index, ahead) {
+    const area = cell.querySelector('.jp-OutputArea');
+    const control = area.querySelectorAll('.widget-slider, .widget-toggle-buttons')[index];
+    const slider = control.querySelector('[role=slider]');
+    const buttons = [...control.querySelectorAll('button')];
+    const now = buttons.findIndex(button => button.classList.contains('mod-active'));
+    const target = slider ?? buttons[(now + (ahead ? 1 : buttons.length - 1)) % buttons.length];
+    target.focus({preventScroll: true});
+    let begun = null, blank = 0, over = false, settled = false;
+    const before = picture(area);
+    const source = before.src;
+    const start = event => { begun ??= event.timeStamp; };
+    document.addEventListener('keydown', start, {capture: true, once: true});
+    (async () => { while (!over) { await frame(); blank += drawn(picture(area)) ? 0 : 1; } })();
+    this.done = new Promise((resolve, reject) => {
+      const late = setTimeout(() => reject(new Error('no new figure in 20 s')), 20000);
+      const watch = new MutationObserver(async () => {
+        const image = picture(area);
+        if (settled || !image || (image === before && image.src === source)) return;
+        settled = true;
+        await image.decode();
+        await frame(); await frame();
+        const ms = performance.now() - begun;
+        over = true; watch.disconnect(); clearTimeout(late);
+        resolve({ms, blank, kB: image.src.length * 0.75 / 1000});
+      });
+      watch.observe(area, {subtree: true, childList: true, attributes: true});
+    });
+    if (!slider) return 'Enter';
+    return ahead ? 'ArrowRight' : 'ArrowLeft';
+  }, ends(cell, index) {
+    const control = cell.querySelectorAll('.widget-slider, .widget-toggle-buttons')[index];
+    const slider = control.querySelector('[role=slider]');
+    if (!slider) return null;
+    return ['valuemin', 'valuenow', 'valuemax'].map(name => +slider.getAttribute('aria-' + name));
+  } };
+}"""
+
+
+def lesson_with_peers(path: Path, target: Path, wanted: list[str]) -> list[str]:
+    """A copy of a lesson with widget cells, what is behind them, peers; the widget cells' ids."""
+    notebook = read(path)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    listed = [{"source": cell.source, "tags": sorted(tags(cell))} for cell in code]
+    ours = [i for i, cell in enumerate(code) if "widget" in tags(cell)]
+    ours = [i for i in ours if not wanted or code[i].id in wanted]
+    cells = [new_code_cell(KERNEL)]
+    for index in cells_behind(listed, ours) if ours else []:
+        cells += [code[index]] + ([new_code_cell("bench_peer()")] if index in ours else [])
+    notebook.cells = [*cells, new_code_cell("bench_log.clear()")]
+    write(notebook, target)
+    return [code[i].id for i in ours]
+
+
+def press(opened: Page, cell: Locator, index: int, ahead: bool) -> dict:
+    """One key on a control; milliseconds, blank frames and image kB of the redraw."""
+    handle = cell.element_handle()
+    arm = "([cell, index, ahead]) => bench.arm(cell, index, ahead)"
+    key = opened.evaluate(arm, [handle, index, ahead])
+    opened.keyboard.press(key)
+    return opened.evaluate("() => bench.done")
+
+
+def measure(opened: Page, ours: Locator, peer: Locator, index: int, presses: int) -> dict:
+    """Both widgets, key by key; the lists of what `press` returns."""
+    found, ahead = {"ours": [], "peer": []}, True
+    bounds = "([cell, index]) => bench.ends(cell, index)"
+    for number in range(presses + 2):
+        ends = opened.evaluate(bounds, [ours.element_handle(), index])
+        if ends and not ends[0] < ends[1] < ends[2]:
+            ahead = ends[1] == ends[0]
+        one = {"ours": press(opened, ours, index, ahead), "peer": press(opened, peer, index, ahead)}
+        if number >= 2:  # the first redraws lay out the figure
+            for name, result in one.items():
+                found[name].append(result)
+    return found
+
+
+def spread(results: list[dict]) -> tuple[float, float]:
+    """Median and 95th percentile of the milliseconds."""
+    times = sorted(result["ms"] for result in results)
+    return statistics.median(times), times[min(len(times) - 1, int(0.95 * len(times)))]
+
+
+def in_kernel(opened: Page, code: str) -> str:
+    """What the code prints in the kernel of the open notebook."""
+    return opened.evaluate(
+        """async code => {
+          const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+          const future = kernel.requestExecute({code});
+          let text = '';
+          future.onIOPub = message => { text += message.content.text ?? ''; };
+          await future.done;
+          return text;
+        }""",
+        code,
+    )
+
+
+def rows(opened: Page, ids: list[str], presses: int) -> Iterator[str]:
+    """A table row per control of a lesson that is open and has run."""
+    opened.evaluate(PAGE)
+    cells = opened.locator(".jp-CodeCell:has(.jupyter-widgets)")
+    assert cells.count() == 2 * len(ids), f"{cells.count()} widgets, {2 * len(ids)} expected"
+    for place, name in enumerate(ids):
+        ours, peer = cells.nth(2 * place), cells.nth(2 * place + 1)
+        controls = ours.locator(".widget-slider, .widget-toggle-buttons")
+        for index, control in enumerate(controls.all()):
+            label = control.locator(".widget-label").first.inner_text()
+            in_kernel(opened, "bench_log.clear()")
+            found = measure(opened, ours, peer, index, presses)
+            log = json.loads(in_kernel(opened, "print(json.dumps(bench_log))"))
+            (p50, p95), (plain, _) = spread(found["ours"]), spread(found["peer"])
+            parts = [[ms for kind, ms in log if kind == wanted] for wanted in ("plot", "show")]
+            kernel = " + ".join(f"{statistics.median(part):.0f}" for part in parts)
+            blank = sum(result["blank"] for result in found["ours"])
+            size = statistics.median(result["kB"] for result in found["ours"])
+            met = p95 <= LIMIT_MS and p50 <= RATIO * plain and not blank
+            yield (
+                f"| {name} | {label} | {presses} | {p50:.0f} | {p95:.0f} | {plain:.0f} "
+                f"| {p50 / plain:.2f} | {blank} | {size:.0f} | {kernel} |{'' if met else ' MISSED'} |"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lessons", nargs="+", default=[path.name[:2] for path in LESSONS])
+    parser.add_argument("--cells", nargs="+", default=[], help="ids of widget cells; all")
+    parser.add_argument("--presses", type=int, default=40, help="keys for every control")
+    given = parser.parse_args()
+    os.environ["COURSE_BUDGET"] = "quick"
+    print("| cell | control | n | p50 ms | p95 | peer p50 | ratio | blank | kB | kernel ms |  |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder, state = Path(name) / "lessons", Path(name) / "state"
+        folder.mkdir()
+        state.mkdir()
+        with server(folder, state) as address, page(state / "profile") as (opened, _):
+            for path in (path for path in LESSONS if path.name[:2] in given.lessons):
+                ids = lesson_with_peers(path, folder / path.name, given.cells)
+                if ids:
+                    open_and_run(opened, address, path.name, timeout=600)
+                    for row in rows(opened, ids, given.presses):
+                        print(row, flush=True)
+                    opened.evaluate("jupyterapp.serviceManager.sessions.shutdownAll()")
+    print(f"\nBar: p95 <= {LIMIT_MS} ms, p50 <= {RATIO} of the peer's, no blank frame.")
+    print("kernel ms: plot function + encoding and sending, medians.")
+
+
+if __name__ == "__main__":
+    main()
