@@ -133,8 +133,8 @@ def drag(mean: float = 1.5, sd: float = 0.7) -> Picture:
     """p, p_g and D* on the left; C, JSD and W1 over the mean of p_g on the right."""
     fig, ((left, right),) = subplots(1, 2, width=11, height=3.7)
     a = _log_normal(X, 0, 1) - _log_normal(X, mean, sd)
-    left.fill_between(X, np.exp(_log_normal(X, 0, 1)), color=DATA, alpha=0.4, label="p")
-    left.fill_between(X, np.exp(_log_normal(X, mean, sd)), color=MODEL, alpha=0.4, label="p_g")
+    left.fill_between(X, np.exp(_log_normal(X, 0, 1)), color=DATA, alpha=0.55, label="p")
+    left.fill_between(X, np.exp(_log_normal(X, mean, sd)), color=MODEL, alpha=0.55, label="p_g")
     left.plot(X, np.exp(_log_sigmoid(a)), color=EXACT, label="D*")
     left.set(xlabel="x", ylabel="density, and D*(x)", xlim=(-5, 7), ylim=(0, 1.25))
     left.set_title(f"p_g = N({mean:g}, {sd:g}²)")
@@ -164,7 +164,7 @@ def landscape(paths: dict | None = None) -> Picture:
     levels = np.array([[2 * _jsd(m, s) - LOG_4 for m in means] for s in sds])
     fig, ((ax,),) = subplots(width=9, height=4.4)
     drawn = ax.contour(means, sds, levels, levels=np.arange(-1.375, 0, 0.075), cmap=INK_TO_PAPER)
-    ax.clabel(drawn, drawn.levels[::3], fmt="%.2f", fontsize=10)
+    ax.clabel(drawn, drawn.levels[::3], fmt="%.2f", fontsize=11, colors=EXACT)
     for (name, walk), colour in zip((paths or {}).items(), (MODEL, BOUND), strict=False):
         ax.plot(*np.array(walk, dtype=float).T, ".-", color=colour, ms=8, lw=1.5, label=name)
     ax.plot(0, 1, "*", color=DATA, ms=18, label="p_g = p")
