@@ -93,13 +93,14 @@ def presenting(state: Path, *arguments: str) -> Iterator[tuple[str, subprocess.P
 class Watch:
     """What went wrong on a page: requests off the machine, console errors, page errors."""
 
+    inside: tuple[str, ...] = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
     outside: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     def attach(self, page: Page) -> None:
         def route(request: Route) -> None:
             url = request.request.url
-            if url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")):
+            if url.startswith(self.inside):
                 request.continue_()
             else:
                 self.outside.append(url)
