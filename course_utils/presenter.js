@@ -274,7 +274,7 @@
   }
 
   // --- what outlives a reload ----------------------------------------------------------------------
-  function recall() {
+  function lastPlace() {
     const stored = JSON.parse(localStorage.getItem(MEMORY) ?? "{}");
     return stored.launch === plan.launch ? stored : {};
   }
@@ -417,7 +417,7 @@
     addEventListener("resize", () => document.body.style.setProperty("--cp-zoom", Math.max(1, innerWidth / 1280)));
     hideFrame();
     say("Opening …", true);
-    remembered = recall();
+    remembered = lastPlace();
     Object.assign(spent, remembered.spent);
     const first = plan.route.findIndex((stop) => stop.id === plan.start);
     const wanted = remembered.place ?? { stop: Math.max(0, first), id: "" };
