@@ -114,7 +114,7 @@ def noised(images: np.ndarray | None = None, titles: tuple[str, ...] = ("drawn r
     if images is None:
         y, x = np.mgrid[-1:1:8j, -1:1:8j]
         images = np.where(abs(np.hypot(x, y) - 0.7) < 0.25, 1.0, -1.0)[None, None]
-    fig, axes = subplots(1, len(images), width=11, height=2.3)
+    fig, axes = subplots(1, len(images), width=12, height=2.8)
     for ax, level, title in zip(axes.flat, images, titles, strict=True):
         tiles(ax, np.clip((level[:, None] + 1) / 2, 0, 1), 2, title)
     alt = f"The same {len(images[0])} images at each noise level, from clean to noise: " + (
