@@ -30,7 +30,7 @@ handout: .venv/ready-to-hand-out  ## write a lesson as one page to read or print
 	@$(RUN) -m course_utils handout $(LESSON)
 
 test: .venv/ready-to-test lint  ## prove the course: what CI runs
-	@$(RUN) -m pytest -n 2 --dist loadscope tests
+	@$(RUN) -m pytest -n 2 --dist loadscope --no-loadscope-reorder tests
 
 setup: .venv/ready  ## make .venv with the exact pins and the package
 	@:
