@@ -229,7 +229,8 @@
   async function keep(panel, cell) {
     const view = "application/vnd.jupyter.widget-view+json"; // lives as long as its kernel
     const outputs = cell.model.outputs.toJSON().filter((output) => !output.data?.[view]);
-    await ask(panel, "keep", codeOf(panel).indexOf(cell), outputs);
+    const kept = ask(panel, "keep", codeOf(panel).indexOf(cell), outputs);
+    await kept.catch((error) => console.warn(`${cell.model.id} was run, but is not kept: ${error}`));
   }
 
   // One key: a new kernel, and what the page on the screen needs.
