@@ -133,6 +133,17 @@ def bundle(picture: Picture, palette: bool = True) -> tuple[dict[str, str], dict
     return data, {"image/png": {"alt": picture.alt}}
 
 
+@cache
+def normals(n: int) -> np.ndarray:
+    """The first n standard normal numbers of seed 0, drawn once: what a slider needs at each move.
+
+    The numbers of a smaller n are the first of these.
+    """
+    drawn = np.random.default_rng(0).standard_normal(n)
+    drawn.flags.writeable = False
+    return drawn
+
+
 def tiles(ax: Axes, images: np.ndarray, columns: int, title: str = "") -> None:
     """Draw images (N, C, H, W) in [0, 1] as one sheet with `columns` per row, without axes."""
     images = np.asarray(images, dtype=float)
@@ -161,13 +172,24 @@ def _new_figure() -> type[Figure]:
 
 
 def _clear(figure: Figure, axes: np.ndarray) -> None:
+    """Empty a figure for the plot function that filled it before, which sets its axes again.
+
+    `Axes.clear` would make all ticks and spines anew, which takes as long as many a plot.
+    """
     kept = set(axes.flat)
     for extra in [ax for ax in figure.axes if ax not in kept]:  # colour bars, twins
         extra.remove()
     figure.suptitle("") if figure._suptitle else None
     figure.legends.clear()
     for ax in axes.flat:
-        ax.clear()
+        for artist in [*ax.lines, *ax.patches, *ax.collections, *ax.images, *ax.texts, *ax.artists]:
+            artist.remove()
+        ax.containers.clear()  # of bars; a legend would list them again
+        ax.legend_ = None
+        ax.set_title("")
+        ax.set_prop_cycle(None)
+        ax.relim()
+        ax.autoscale()
 
 
 def _saved(figure: Figure) -> bytes:

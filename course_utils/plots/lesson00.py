@@ -16,6 +16,7 @@ from course_utils.plots.base import (
     PINK,
     SKY,
     Picture,
+    normals,
     show,
     subplots,
 )
@@ -86,8 +87,8 @@ def running_means(runs: int = 12, n: int = 10_000) -> Picture:
 
 def error_bars(n: int = 160, repeats: int = 40) -> Picture:
     """Repeated estimates of E[x^2] = 1 from n draws with 2 standard errors; their width over n."""
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(repeats, n)) ** 2
+    drawn = normals(max(repeats * n, 409_600))[: repeats * n]
+    values = drawn.reshape(repeats, n) ** 2
     mean, error = values.mean(axis=1), values.std(axis=1, ddof=1) / np.sqrt(n)
     hit = np.abs(mean - 1) < 2 * error
     fig, ((left, right),) = subplots(1, 2, width=10, height=4, width_ratios=[3, 2])

@@ -47,20 +47,20 @@ def cause_and_cloud(w1: float = 2.2, w2: float = 1.4) -> Picture:
 
 def monte_carlo(k: int = 10) -> Picture:
     """Histograms of p_hat over p(x) and of log p_hat, 2,000 repetitions of k prior draws."""
-    rng = np.random.default_rng(0)
-    z = rng.standard_normal((2000, k))
+    z = base.normals(2000 * max(k, 400))[: 2000 * k].reshape(2000, k)
     exponent = -0.5 * (X - W * z) ** 2 / S2
     top = exponent.max(axis=1, keepdims=True)
     log_mean = top[:, 0] + np.log(np.exp(exponent - top).mean(axis=1))
     log_hat = log_mean - 0.5 * np.log(2 * np.pi * S2)
     ratio = np.exp(log_hat - LOG_P)
     fig, ((left, right),) = subplots(1, 2, width=10, height=4)
-    left.hist(np.clip(ratio, 0, 4), bins=np.linspace(0, 4, 41), color=MODEL, alpha=0.6)
+    filled = {"color": MODEL, "alpha": 0.6, "histtype": "stepfilled"}
+    left.hist(np.clip(ratio, 0, 4), bins=np.linspace(0, 4, 41), **filled)
     left.axvline(1, color=EXACT, label="truth")
     left.axvline(ratio.mean(), color=MODEL, ls="--", label=f"mean {ratio.mean():.2f}")
     left.set(title=f"average of k = {k}", ylabel="repetitions of 2,000")
     left.set_xlabel("estimate / p(x) (all above 4 at 4)")
-    right.hist(np.clip(log_hat, -12, 0), bins=np.linspace(-12, 0, 49), color=MODEL, alpha=0.6)
+    right.hist(np.clip(log_hat, -12, 0), bins=np.linspace(-12, 0, 49), **filled)
     right.axvline(LOG_P, color=EXACT, label=f"truth {LOG_P:.2f}")
     mean = log_hat.mean()
     label = f"mean {mean:.2f}" + (" (off the axis)" if mean < -12 else "")
@@ -149,7 +149,8 @@ def em_sweeps(sweeps: int = 3) -> Picture:
             var = (r * (x[:, None] - mean) ** 2).sum(axis=0) / total
     fig, ((left, right),) = subplots(1, 2, width=10, height=4)
     z = np.linspace(-4, 4, 401)
-    left.hist(x, bins=32, range=(-4, 4), density=True, color=DATA, alpha=0.4, label="data")
+    shares, edges = np.histogram(x, bins=32, range=(-4, 4), density=True)
+    left.stairs(shares, edges, fill=True, color=DATA, alpha=0.4, label="data")
     for k in range(2):
         left.plot(z, weight[k] * _normal(z, mean[k], var[k]), color=MODEL, ls="--", lw=1.5)
     left.plot(z, (weight * _normal(z[:, None], mean, var)).sum(axis=1), color=MODEL, label="model")

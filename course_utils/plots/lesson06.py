@@ -18,6 +18,7 @@ from course_utils.plots.base import (
     SKY,
     YELLOW,
     Picture,
+    normals,
     show,
     subplots,
     tiles,
@@ -121,14 +122,15 @@ def gradient_draws(
 ) -> Picture:
     """Draws of both estimators of d/dmu_1 E|z|^2 = 2, z ~ N(1, I_K), and their sd over K."""
     if pathwise is None or score is None:
-        z = 1 + np.random.default_rng(0).standard_normal((4000, K))
+        z = 1 + normals(4000 * max(K, 64))[: 4000 * K].reshape(4000, K)
         pathwise, score = 2 * z[:, 0], (z**2).sum(axis=1) * (z[:, 0] - 1)
     pathwise, score = np.asarray(pathwise), np.asarray(score)
     fig, ((left, right),) = subplots(1, 2, width=10, height=4, width_ratios=[3, 2])
     bins = np.linspace(-20, 40, 61)
     for draws, colour, name in ((score, ORANGE, "score"), (pathwise, BLUE, "pathwise")):
         shown = np.clip(draws, -20, 40)
-        left.hist(shown, bins, density=True, color=colour, alpha=0.6, label=name)
+        filled = {"histtype": "stepfilled", "color": colour, "alpha": 0.6}
+        left.hist(shown, bins, density=True, label=name, **filled)
     left.axvline(2, color=EXACT, lw=1.5, label="exact: 2")
     left.set(xlabel="one estimate of the gradient (ends collect the rest)", ylabel="density")
     left.set(title=f"One draw each, K = {K}")

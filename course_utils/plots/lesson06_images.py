@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,10 +99,7 @@ def plane(
     fig, ((left, right),) = subplots(1, 2, width=10, height=5, width_ratios=[3, 2])
     for digit in range(10):
         at = codes[labels == digit][:60]
-        for row in at:
-            left.text(
-                *row, str(digit), color=CLASSES[digit], fontsize=11, ha="center", clip_on=True
-            )
+        left.plot(*at.T, marker=f"${digit}$", ms=8, mew=0, ls="", color=CLASSES[digit])
     left.plot([z1], [z2], "o", ms=18, mfc="none", mec=MODEL, mew=3)
     left.set(xlabel="z₁", ylabel="z₂", xlim=(-3.2, 3.2), ylim=(-3.2, 3.2))
     left.set_title("Encoder: means of q(z|x) of real digits")
@@ -251,17 +249,14 @@ def weighted(S: int = 1, q: str = "wide") -> Picture:
     grid = np.linspace(-8, 8, 4001)
     joint, log_q = _joint(grid), _log_q(grid, q)
     log_p = float(np.log(np.trapezoid(np.exp(joint), grid)))
-    rng = np.random.default_rng(0)
-    means, sd = MIXTURES[q]
-    z = rng.choice(means, (1000, 300)) + sd * rng.standard_normal((1000, 300))
-    log_w = _joint(z) - _log_q(z, q)  # 1,000 sets of up to 300 draws
-    total = np.logaddexp.accumulate(log_w, axis=1)
-    bounds = (total - np.log(np.arange(1, 301))).mean(axis=0)
-    bounds[0] = np.trapezoid(np.exp(log_q) * (joint - log_q), grid)  # S = 1 without sampling
-    pick = (log_w[:, :S] + rng.gumbel(size=(1000, S))).argmax(axis=1)
+    z, log_w, bounds, noise = _sets_of_draws(q)
+    exact = np.trapezoid(np.exp(log_q) * (joint - log_q), grid)  # S = 1 without sampling
+    bounds = np.array([exact, *bounds[1:]])
+    pick = (log_w[:, :S] + noise[: 1000 * S].reshape(1000, S)).argmax(axis=1)
     chosen = z[np.arange(1000), pick]
     fig, ((left, right),) = subplots(1, 2, width=10, height=4)
-    left.hist(chosen, np.linspace(-3, 3, 61), density=True, color=BOUND, alpha=0.5)
+    filled = {"histtype": "stepfilled", "color": BOUND, "alpha": 0.5}
+    left.hist(chosen, np.linspace(-3, 3, 61), density=True, **filled)
     left.plot(grid, np.exp(joint - log_p), color=EXACT, label="posterior p(z|x)")
     left.plot(grid, np.exp(log_q), color=MODEL, ls="--", label="q(z|x)")
     left.set(xlabel="z", ylabel="density", xlim=(-3.2, 3.2), ylim=(0, 2.8))
@@ -270,10 +265,10 @@ def weighted(S: int = 1, q: str = "wide") -> Picture:
     right.plot(np.arange(1, 301), bounds, color=BOUND, label="S-sample bound")
     right.axhline(log_p, color=EXACT, ls="--", label="log p(x)")
     right.plot([S], [bounds[S - 1]], "o", color=BOUND, ms=10)
+    right.set(xlabel="importance samples S", ylabel="nats", xscale="log")
     right.set(
-        xlabel="importance samples S", ylabel="nats", xscale="log", ylim=(log_p - 10, log_p + 1)
+        ylim=(log_p - 10, log_p + 1), title=f"bound {bounds[S - 1]:.2f}, log p(x) {log_p:.2f}"
     )
-    right.set_title(f"bound {bounds[S - 1]:.2f}, log p(x) {log_p:.2f}")
     right.legend(loc="lower right")
     alt = (
         f"Left: a posterior with two modes, the q called {q}, and a histogram of draws chosen by "
@@ -281,6 +276,16 @@ def weighted(S: int = 1, q: str = "wide") -> Picture:
         f"below log p(x) = {log_p:.2f}."
     )
     return Picture(fig, alt)
+
+
+@cache
+def _sets_of_draws(q: str) -> tuple[np.ndarray, ...]:
+    """1,000 sets of 300 draws, their log weights, the bound over S; noise to choose by weight."""
+    rng, (means, sd) = np.random.default_rng(0), MIXTURES[q]
+    z = rng.choice(means, (1000, 300)) + sd * rng.standard_normal((1000, 300))
+    log_w = _joint(z) - _log_q(z, q)
+    total = np.logaddexp.accumulate(log_w, axis=1)
+    return z, log_w, (total - np.log(np.arange(1, 301))).mean(axis=0), rng.gumbel(size=300_000)
 
 
 def _log_q(z: np.ndarray, q: str) -> np.ndarray:

@@ -163,14 +163,14 @@ def _normal(x: np.ndarray, mean: float) -> np.ndarray:
     return np.exp(-((x - mean) ** 2) / 2) / math.sqrt(2 * math.pi)
 
 
-def _value(p: np.ndarray, p_g: np.ndarray, dx: float) -> float:
+def _value(p: np.ndarray, p_g: np.ndarray, dx: float) -> np.ndarray:
     """V of the best judge: the integral of p log D + p_g log(1 - D)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = (
             np.nan_to_num(p * np.log(p / (p + p_g))),
             np.nan_to_num(p_g * np.log(p_g / (p + p_g))),
         )
-    return float(sum(terms).sum() * dx)
+    return sum(terms).sum(axis=-1) * dx
 
 
 def judges(heed: float = 0.0, gap: float = 8.0, judge: str = "x and y") -> Picture:
@@ -181,8 +181,8 @@ def judges(heed: float = 0.0, gap: float = 8.0, judge: str = "x and y") -> Pictu
     """
     x = np.linspace(-12, 12, 2401)
     dx, one, other = x[1] - x[0], _normal(x, gap / 2), _normal(x, -gap / 2)
-    blends = [((1 + h) / 2 * one + (1 - h) / 2 * other) for h in np.linspace(0, 1, 41)]
-    sighted = [_value(one, blend, dx) for blend in blends]  # the other label gives the same value
+    h = np.linspace(0, 1, 41)[:, None]
+    sighted = _value(one, (1 + h) / 2 * one + (1 - h) / 2 * other, dx)  # label 0 gives the same
     fake, both = (1 + heed) / 2 * one + (1 - heed) / 2 * other, (one + other) / 2
     at = _value(one, fake, dx) if judge == "x and y" else -math.log(4)
     fig, ((left, middle, right),) = subplots(1, 3, width=12, height=3.3)

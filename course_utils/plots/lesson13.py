@@ -176,7 +176,7 @@ def _sigma2(law: GaussianMixture, schedule: NoiseSchedule, kind: str) -> Tensor:
 
 
 @cache
-def _chain(T: int, kind: str, variance: str, last: str, n: int = 20_000) -> Tensor:
+def _chain(T: int, kind: str, variance: str, n: int = 20_000) -> tuple[Tensor, Tensor]:
     law, schedule = _two_modes(), _toy(kind, T)
 
     def best(x: Tensor, t: Tensor) -> Tensor:
@@ -184,32 +184,26 @@ def _chain(T: int, kind: str, variance: str, last: str, n: int = 20_000) -> Tens
 
     sigma2, rng = _sigma2(law, schedule, variance), torch.Generator().manual_seed(0)
     options = {"sigma2": sigma2, "rng": rng, "dtype": torch.float64}
-    x0 = diffusion.sample(best, schedule, (n, 1), **options)[:, 0]
-    return x0 if last == "skipped" else x0 + sigma2[1].sqrt() * _draws(n, seed=1)
+    return diffusion.sample(best, schedule, (n, 1), **options)[:, 0], sigma2[1].sqrt()
 
 
 def chain(
     T: int = 10, schedule: str = "linear", variance: str = "β", last: str = "skipped"
 ) -> Picture:
     """Samples of Algorithm 2 with the exact eps, the noise at t = 1 skipped or added; the data."""
-    law, x0 = _two_modes(), _chain(T, schedule, variance, last)
+    law, (x0, sd) = _two_modes(), _chain(T, schedule, variance)
+    x0 = x0 if last == "skipped" else x0 + sd * _draws(len(x0), seed=1)
     edges = torch.linspace(-2.4, 1.8, 85, dtype=torch.float64)
     share = torch.histogram(x0, edges)[0] / len(x0)
     middle, width = (edges[1:] + edges[:-1]) / 2, float(edges[1] - edges[0])
     density = law.log_prob(middle[:, None]).exp()
     distance = 0.5 * float((share - density * width).abs().sum() + (1 - share.sum()))
     fig, ((ax,),) = subplots(width=9, height=3.1)
-    ax.bar(
-        middle.numpy(),
-        (share / width).numpy(),
-        width=width,
-        color=MODEL,
-        alpha=0.55,
-        label="samples",
-    )
+    filled = {"fill": True, "color": MODEL, "alpha": 0.55, "label": "samples"}
+    ax.stairs((share / width).numpy(), edges.numpy(), **filled)
     ax.plot(middle.numpy(), density.numpy(), color=EXACT, label="data")
     ax.set(xlabel="x₀", ylabel="density", ylim=(0, 2.9), xlim=(-2.4, 1.8))
-    ax.legend(loc="upper left")
+    ax.legend(loc="upper left", reverse=True)
     squared = variance if variance != "σ*" else "σ*²"
     wrong = f"wrong mass {100 * distance:.0f} %"
     ax.set_title(f"T = {T}, {schedule}, σ² = {squared}, last noise {last}: {wrong}")
