@@ -89,7 +89,8 @@ def noised_digits(times: Sequence[int] = (0, 50, 150, 300, 500, 700, 850, 1000))
             for k in range(2)
             for t in times
         ]
-        _sheet(ax, torch.cat(rows), len(times), f"{name}, T = 1000", [f"t = {t}" for t in times])
+        above = [f"t = {times[0]}", *map(str, times[1:])]
+        _sheet(ax, torch.cat(rows), len(times), f"{name}, T = 1000", above)
     return Picture(
         fig,
         f"Two digits with growing noise at t = {', '.join(map(str, times))}. Under the linear "
