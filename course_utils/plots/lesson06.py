@@ -133,7 +133,7 @@ def gradient_draws(
         left.hist(shown, bins, density=True, label=name, **filled)
     left.axvline(2, color=EXACT, lw=1.5, label="exact: 2")
     left.set(xlabel="one estimate of the gradient (ends collect the rest)", ylabel="density")
-    left.set(title=f"One draw each, K = {K}")
+    left.set(title=f"One draw each, K = {K}", ylim=(0, 0.5))
     left.legend()
     dims = np.arange(1, 65)
     right.plot(dims, np.sqrt(_score_variance(dims)), color=ORANGE, label="score")
