@@ -100,13 +100,18 @@ def _markdown(cell: NotebookNode, source: Path, beside: set[str], headings: list
             name = f"{there[1]}.html"
             return super().link(text, name, title) if name in beside else text
 
+        def inline_math(self, body: str) -> str:
+            return f'<span class="tex">{super().inline_math(body)}</span>'
+
         def block_html(self, html: str) -> str:  # the parent's closes an open <details>
             return html
 
     attachments = cell.get("attachments", {})
     folder = str(source.parent)
     renderer = Renderer(escape=False, embed_images=True, path=folder, attachments=attachments)
-    return MarkdownWithMath(renderer=renderer).render(cell.source)
+    html = MarkdownWithMath(renderer=renderer).render(cell.source)
+    # A browser would begin a line with the comma after an equation.
+    return re.sub(r'(<span class="tex">[^<]*)</span>([,.;:!?)]+)', r"\1\2</span>", html)
 
 
 def _outputs(cell: NotebookNode) -> Iterator[tuple[str, str, str]]:

@@ -144,7 +144,8 @@ def test_equations_tables_and_folded_hints_come_through():
         "</details>\n\nafter"
     )
     page = shown(made(new_markdown_cell(text)))
-    assert r"$a_1&lt;b_2$ and $c_1*d*e\|f$, <code>$x$</code>" in page
+    assert r'tex">$a_1&lt;b_2$</span> and' in page, "as it was typed"
+    assert r'tex">$c_1*d*e\|f$,</span> <code>$x$</code>' in page, "its comma stays with it"
     assert "$$\\begin{aligned}a&amp;=b\\\\\n&amp;&lt;c\\end{aligned}$$" in page
     assert '<div class="scroll"><table>' in page and "<th></th>" not in page
     assert page.index("<details>") < page.index("<em>Mind</em>") < page.index("</details>")
