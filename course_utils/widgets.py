@@ -21,6 +21,38 @@ if TYPE_CHECKING:  # slow imports, made where they are used
 LABEL = {"description_width": "16em"}
 WIDE = {"width": "56em", "max_width": "100%"}  # a track that a step of the slider can be seen on
 NOTE = "Run this cell to move the sliders."
+# What ipywidgets leaves out: handles, readouts and rows of buttons get their label as their name,
+# buttons say which one is pressed, what has the focus is seen, and a figure that stands still for
+# a second has its description read out. Run by the style's load, once for each view.
+ACCESSIBLE = """<style onload="
+const box = this.closest('.widget-vbox'), said = this.nextElementSibling;
+const set = (node, values) => Object.entries(values).forEach(pair => node?.setAttribute(...pair));
+const press = () => box.querySelectorAll('.widget-toggle-button').forEach(
+  b => set(b, {'aria-pressed': b.classList.contains('mod-active')}));
+const name = () => { for (const row of box.children) {
+  const label = row.querySelector('.widget-label')?.textContent;
+  if (!label) continue;
+  set(row.querySelector('[role=slider]'), {'aria-label': label});
+  const typed = {role: 'textbox', 'aria-label': label + ', as a number'};
+  set(row.querySelector('.widget-readout'), typed);
+  if (row.matches('.widget-toggle-buttons')) set(row, {role: 'group', 'aria-label': label});
+} press(); };
+setTimeout(name); setTimeout(name, 500);
+new MutationObserver(press).observe(box, {subtree: true, attributeFilter: ['class']});
+const area = this.closest('.jp-OutputArea');
+let waiting, last;
+if (area) new MutationObserver(() => {
+  const alt = [...area.querySelectorAll('img')].at(-1)?.alt;
+  if (!alt || alt === last) return;
+  clearTimeout(waiting);
+  if (last) waiting = setTimeout(() => { said.textContent = alt; }, 1000);
+  last = alt;
+}).observe(area, {subtree: true, childList: true});
+">
+.widget-slider .noUi-handle:focus-visible, .jupyter-button.widget-toggle-button:focus-visible,
+.widget-readout:focus-visible { outline: 3px solid #0072B2; outline-offset: 2px; }
+</style><span role="status" style="position: absolute; width: 1px; height: 1px; overflow: hidden;
+clip-path: inset(50%)"></span>"""
 
 
 def slider(
@@ -45,6 +77,7 @@ def slider(
         max=high,
         step=step,
         description=label,
+        tooltip=label,
         style=LABEL,
         layout=WIDE,
         **({} if whole else {"readout_format": ".3g"}),
@@ -67,6 +100,7 @@ def choice(options: list, label: str) -> ipywidgets.Widget:
     width = 3 + 0.6 * max(len(str(option)) for option in options)  # of a button: all in one row
     style = {**LABEL, "button_width": f"{width:.2g}em"}
     made = ipywidgets.ToggleButtons(options=options, description=label, style=style, layout=row)
+    made.tooltip = label
     made.starts_at_default = True
     return made
 
@@ -111,7 +145,8 @@ class Explorer:
         import ipywidgets
         from IPython.display import display
 
-        box = ipywidgets.VBox(list(self.controls.values()))
+        names = ipywidgets.HTML(ACCESSIBLE, layout={"height": "0", "margin": "0"})
+        box = ipywidgets.VBox([*self.controls.values(), names])
         view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
         data = {"text/plain": NOTE, "application/vnd.jupyter.widget-view+json": view}
         display(data, raw=True)
