@@ -1,10 +1,17 @@
 """Widgets without a browser: controls, redraws, errors that are shown and raised, live curves."""
 
+import ast
+import re
+
+import ipywidgets
 import pytest
 
 from course_utils import widgets
 from course_utils.plots.base import Picture, subplots
 from course_utils.widgets import Explorer, choice, live, slider
+from tests.notebooks.lessons import LESSONS, code_cells, tags
+
+HIDDEN = ipywidgets.HTML()
 
 
 class Handle:
@@ -111,3 +118,57 @@ def test_live_draws_what_there_is_when_interrupted(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         list(live(interrupted(), lambda records: curve(float(len(records))), seconds=1000.0))
     assert handle.updates[-1]["text/plain"] == "a line to 3"
+
+
+def labels_of(source: str) -> list[str]:
+    """What the controls of a widget cell are called."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    named = [(getattr(call.func, "attr", ""), call.args) for call in calls]
+    place = {"slider": 3, "choice": 1}
+    return [args[place[name]].value for name, args in named if name in place]
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_every_control_of_a_lesson_is_named_by_a_word(path):
+    """A screen reader reads the label alone: z1 or q would say nothing, nor two that are equal."""
+    cells = [cell for cell in code_cells(path) if "widget" in tags(cell)]
+    assert cells
+    for cell in cells:
+        labels = labels_of(cell.source)
+        assert labels and len(set(labels)) == len(labels), cell.id
+        assert all(re.search(r"[^\W\d_]{3}", label) for label in labels), (cell.id, labels)
+
+
+@pytest.mark.parametrize(
+    "made", [slider(0.0, 1.0, 0.1, "share"), slider(1, 9, 1, "share"), choice([1, 2], "share")]
+)
+def test_a_control_says_its_label_and_redraws_while_it_moves(made):
+    assert made.description == made.tooltip == "share"
+    assert getattr(made, "continuous_update", True)
+
+
+def test_the_controls_are_shown_with_what_names_them_in_the_page(monkeypatch):
+    shown = []
+    monkeypatch.setattr(widgets, "_empty_display", Handle)
+    monkeypatch.setattr(ipywidgets, "VBox", lambda children: shown.append(children) or HIDDEN)
+    made = Explorer(curve, {"mean": slider(0.0, 2.0, 0.1, "mean")})
+    made.display()
+    [(control, names)] = shown
+    assert control is made.controls["mean"]
+    for attribute in ("aria-label", "aria-pressed", 'role="status"', ":focus-visible"):
+        assert attribute in names.value
+    assert names.layout.height == "0", "takes no room above the figure"
+
+
+def test_a_redraw_keeps_its_figure_and_equals_a_fresh_drawing():
+    made = explorer(mean=slider(0.0, 2.0, 0.1, "mean"))
+    figures = set()
+    for value in (0.1, 1.9, 0.1):
+        made.controls["mean"].value = value
+        figures.add(id(made.picture().figure))
+    assert len(figures) == 1
+    first, _, again = (data["image/png"] for data in made.handle.updates)
+    made.controls["mean"].value = 1.0
+    made.controls["mean"].value = 0.1
+    assert made.handle.updates[-1]["image/png"] == again
+    assert first != made.handle.updates[1]["image/png"]
