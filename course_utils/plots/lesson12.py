@@ -114,7 +114,7 @@ def noised(images: np.ndarray | None = None, titles: tuple[str, ...] = ("drawn r
     if images is None:
         y, x = np.mgrid[-1:1:8j, -1:1:8j]
         images = np.where(abs(np.hypot(x, y) - 0.7) < 0.25, 1.0, -1.0)[None, None]
-    fig, axes = subplots(1, len(images), width=12, height=2.8)
+    fig, axes = subplots(1, len(images), width=12, height=2.4)
     for ax, level, title in zip(axes.flat, images, titles, strict=True):
         tiles(ax, np.clip((level[:, None] + 1) / 2, 0, 1), 2, title)
     alt = f"The same {len(images[0])} images at each noise level, from clean to noise: " + (
@@ -224,6 +224,7 @@ def reverse(beta: float = 0.5, xt: float = -0.2) -> Picture:
     left.set(xlabel="x one step earlier", ylabel="density", xlim=(-3, 3))
     left.set_title(f"beta = {beta:g}: KL {here:.2g} nats")
     left.set_ylim(0, 1.25 * left.dataLim.ymax)  # room for the legend above any peak
+    left.locator_params(axis="y", nbins=5, steps=[1, 2, 5, 10])  # no 0.25: the margin is fixed
     left.legend(loc="upper center", ncol=3, fontsize=10, columnspacing=1, handlelength=1.5)
     right.plot(BETAS, [_reverse_kl(b) for b in BETAS], "o-", color=GREY, ms=5)
     right.plot(beta, now, "o", color=MODEL, ms=12)
