@@ -104,7 +104,7 @@ def walk(
     ts = torch.linspace(0, 1, 9)[:, None]
     paths = {"lerp": lambda s: (1 - s) * z0 + s * z1, "slerp": lambda s: _slerp(z0, z1, s)}
     here = scale * paths[way](torch.tensor([[t]]))
-    fig, axes = subplots(2, 2, width=11, height=4.6, width_ratios=[1, 3], height_ratios=[1, 2.2])
+    fig, axes = subplots(2, 2, width=11, height=4.3, width_ratios=[1, 3], height_ratios=[1, 2.2])
     axes[0, 0].set_axis_off()
     _sheet(axes[0, 1], G(scale * paths[way](ts)), 9, f"{way}, t from 0 to 1")
     tiles(axes[1, 0], _array(G(here)), 1, f"t = {t:.2f}")
