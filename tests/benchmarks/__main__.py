@@ -1,10 +1,12 @@
 """Every benchmark, one after the other, each in a Python of its own: `make bench`."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-for script in ("imports.py", "vae.py", "gan.py", "diffusion.py", "grading.py"):
+PATHS = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+for script in ("imports.py", "vae.py", "gan.py", "diffusion.py", "grading.py", "widgets.py"):
     print(f"## {script}\n", flush=True)
-    subprocess.run([sys.executable, Path(__file__).with_name(script)], check=True)
+    subprocess.run([sys.executable, Path(__file__).with_name(script)], check=True, env=PATHS)
     print(flush=True)
