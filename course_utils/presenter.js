@@ -25,6 +25,7 @@
     body.cp .jp-MarkdownCell .jp-InputArea-editor, body.cp .jp-MarkdownOutput { border: none; }
     body.cp .jp-OutputArea-output pre { word-break: normal; overflow-wrap: anywhere; }
     body.cp .jp-RenderedHTMLCommon table { font-size: calc(0.86 * var(--jp-content-font-size1)); }
+    body.cp[data-jp-theme-light="false"] { --jp-mirror-editor-comment-color: #8fbfbf; }
     #cp-bar { position: fixed; left: 0; right: 0; bottom: 0; height: 34px; z-index: 20000;
       display: flex; align-items: center; gap: 14px; padding: 0 12px; box-sizing: border-box;
       font: 15px system-ui, sans-serif; color: var(--jp-ui-font-color1);

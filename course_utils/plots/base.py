@@ -149,8 +149,8 @@ def tiles(ax: Axes, images: np.ndarray, columns: int, title: str = "") -> None:
     images = np.asarray(images, dtype=float)
     n, channels, height, width = images.shape
     rows = -(-n // columns)
-    ground = int(PAPER[1:3], 16) / 255
-    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), ground)
+    gap = 0.35 if DARK else 1.0  # black would make one image of two digits
+    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), gap)
     for index, image in enumerate(images):
         top, left = (index // columns) * (height + 1), (index % columns) * (width + 1)
         sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)

@@ -37,8 +37,8 @@ STATE = """() => {
     sideways: outer.scrollWidth - outer.clientWidth,
     wide: wide.map(node => node.outerHTML.slice(0, 200)),
     tall: tall.length,
-    plumbing: cells.filter(cell => /plot\\.show|widgets\\.explore/.test(
-      cell.querySelector('.cm-content')?.offsetHeight ? cell.innerText : '')).length,
+    plumbing: cells.filter(cell => /^(plot\\.show|widgets\\.explore)/.test(
+      cell.querySelector('.cm-content')?.offsetHeight ? cell.innerText.trim() : '')).length,
     furniture: ['.jp-NotebookPanel-toolbar', '#jp-top-panel', '.jp-SideBar', '.jp-InputPrompt',
       '#jp-main-statusbar'].filter(name => document.querySelector(name)?.offsetHeight),
   };
