@@ -176,7 +176,7 @@ def in_kernel(opened: Page, code: str) -> str:
 def rows(opened: Page, ids: list[str], presses: int) -> Iterator[str]:
     """A table row per control of a lesson that is open and has run."""
     opened.evaluate(PAGE)
-    cells = opened.locator(".jp-CodeCell:has(.jupyter-widgets)")
+    cells = opened.locator(".jp-CodeCell:has(.widget-slider, .widget-toggle-buttons)")
     assert cells.count() == 2 * len(ids), f"{cells.count()} widgets, {2 * len(ids)} expected"
     for place, name in enumerate(ids):
         ours, peer = cells.nth(2 * place), cells.nth(2 * place + 1)
