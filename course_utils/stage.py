@@ -5,6 +5,7 @@ behind it, this package, torch, budget and device. A new kernel, or the next cla
 """
 
 import ast
+import builtins
 import functools
 import hashlib
 import json
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent  # runtime.project_root() would wa
 STAGE = ROOT / "build" / "stage"
 KEPT = 40  # files; older ones go
 DECIDES = ("COURSE_BUDGET", "COURSE_DEVICE", "COURSE_THREADS", "COURSE_FIGURES", "COURSE_DATA_DIR")
+DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
 # Code comes back by running its definition; a generator that a loop has used up is of no use.
 NO_VALUES = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
 NO_VALUES += (types.GeneratorType,)
@@ -128,36 +130,46 @@ def cells_behind(cells: list[dict], wanted: list[int]) -> list[int]:
         wanted: indices into `cells`.
     """
     names = [names_of(cell["source"]) for cell in cells]
-    modules = set().union(*(found.imported for found in names))
+    fixed = set(dir(builtins)).union(*(found.imported | found.defined for found in names))
     late, before = set(), None
     while late != before:  # what the functions of chosen cells read when they are called
-        chosen, before = _slice(cells, names, wanted, late, modules), set(late)
+        chosen, before = _slice(cells, names, wanted, late, fixed), set(late)
         late = late.union(*(names[index].free for index in chosen))
     return sorted(chosen)
 
 
 def _slice(
-    cells: list[dict], names: list["Names"], wanted: list[int], late: set[str], modules: set[str]
+    cells: list[dict], names: list["Names"], wanted: list[int], late: set[str], fixed: set[str]
 ) -> set[int]:
-    """One pass from the last cell to the first; `late` is needed from the end on."""
+    """One pass from the last cell to the first; `late` is needed from the end on.
+
+    Training changes what it reads, but nothing `fixed`: no module, function, class or built-in.
+    """
     chosen, needs = set(), set()
     for index in reversed(range(max(wanted) + 1)):
         found, tags = names[index], cells[index]["tags"]
         needs |= late if index in wanted else set()
-        changed = (found.read if "train" in tags else found.changed) - modules
+        changed = (found.read if "train" in tags else found.changed) - fixed
         if index in wanted or "setup" in tags or needs & (found.bound | changed):
             chosen.add(index)
-            needs = (needs - found.bound) | found.read
+            needs = (needs - found.certain) | found.needed
     return chosen
 
 
 @dataclass(frozen=True)
 class Names:
-    """The names that a cell binds, imports, reads, reads inside functions, changes objects of."""
+    """Names of a cell.
+
+    It binds them, binds them whatever happens (not in a loop), imports them, defines them as
+    functions or classes, reads them, needs them from before, reads them in functions, changes them.
+    """
 
     bound: frozenset[str] = frozenset()
+    certain: frozenset[str] = frozenset()
     imported: frozenset[str] = frozenset()
+    defined: frozenset[str] = frozenset()
     read: frozenset[str] = frozenset()
+    needed: frozenset[str] = frozenset()
     free: frozenset[str] = frozenset()
     changed: frozenset[str] = frozenset()
 
@@ -173,11 +185,43 @@ def names_of(source: str) -> Names:
     bound = frozenset(s.get_name() for s in symbols if s.is_assigned()) | imported
     free = frozenset(_free_names(table))
     read = frozenset(s.get_name() for s in symbols if s.is_referenced()) | free
+    defined = frozenset(node.name for node in tree.body if isinstance(node, DEFINITIONS))
+    certain = set(imported)
+    needed = read & (_needed(tree.body, certain) | (free - bound))
     alone = [node.value for node in tree.body if isinstance(node, ast.Expr)]
     calls = [value.func for value in alone if isinstance(value, ast.Call)]
     stores = [n for n in ast.walk(tree) if isinstance(getattr(n, "ctx", None), ast.Store)]
     changed = {_root(node) for node in (*calls, *stores) if not isinstance(node, ast.Name)}
-    return Names(bound, imported, read, free, frozenset(changed - {""}))
+    changed = frozenset(changed - {""})
+    return Names(bound, bound & certain, imported, defined, read, needed, free, changed)
+
+
+def _needed(statements: list[ast.stmt], bound: set[str]) -> set[str]:
+    """The names that statements read before they have certainly bound them; `bound` grows."""
+    needed = set()
+    for node in statements:
+        if isinstance(node, ast.For):
+            within = bound | _ids(node.target, ast.Store)
+            needed |= _ids(node.iter, ast.Load) - bound
+            needed |= _needed([*node.body, *node.orelse], within)  # may not run: nothing is bound
+        elif isinstance(node, ast.With):
+            needed |= set().union(*(_ids(item, ast.Load) for item in node.items)) - bound
+            bound |= set().union(*(_ids(item, ast.Store) for item in node.items))
+            needed |= _needed(node.body, bound)
+        else:
+            again = _ids(node.target, ast.Store) if isinstance(node, ast.AugAssign) else set()
+            needed |= (_ids(node, ast.Load) | again) - bound
+            if isinstance(node, ast.Assign | ast.AnnAssign):
+                bound |= _ids(node, ast.Store)
+            elif isinstance(node, DEFINITIONS):
+                bound.add(node.name)
+    return needed
+
+
+def _ids(tree: ast.AST, context: type[ast.expr_context]) -> set[str]:
+    """The names that stand in `tree` to be read (Load) or bound (Store)."""
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
+    return {node.id for node in found if isinstance(node.ctx, context)}
 
 
 def _free_names(table: symtable.SymbolTable) -> set[str]:

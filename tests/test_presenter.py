@@ -198,6 +198,13 @@ def code(*sources: str, **tagged: str) -> list[dict]:
         (code("n = 1", "for s in fit(n): pass", "n", c1="train"), [2], [0, 1, 2]),
         (code("seed()", "b = 1", "b", c0="setup"), [2], [0, 1, 2]),
         (code("%magic", "a = 1", "a"), [2], [1, 2]),
+        (code("t = 1", "for t in range(2): print(t)", "t"), [2], [0, 1, 2]),
+        (code("t = 1", "for t in range(2): print(t)\nb = 1", "b"), [2], [1, 2]),
+        (code("t = 1", "if b: t = 2\nc = t", "c"), [2], [0, 1, 2]),
+        (code("t = 1", "t = 2\nc = t", "c"), [2], [1, 2]),
+        (code("t = 1", "t += 1", "t"), [2], [0, 1, 2]),
+        (code("with f() as t: pass", "t = [t for t in s]", "t"), [2], [1, 2]),
+        (code("def f(): return 1", "for s in fit(len(f)): pass", "f()", c1="train"), [2], [0, 2]),
     ],
 )
 def test_the_cells_behind_a_page(cells, wanted, behind):
