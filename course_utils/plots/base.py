@@ -18,15 +18,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from course_utils.redraw import redrawn, saved
+
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
 
@@ -60,9 +58,6 @@ STYLE = {
 }
 PALETTE_COLOURS = 128
 _stage: ContextVar[dict | None] = ContextVar("stage", default=None)
-_frames: WeakKeyDictionary = (
-    WeakKeyDictionary()
-)  # of figures: how they look, pixels, axes that moved
 
 
 @dataclass(frozen=True)
@@ -125,7 +120,7 @@ def bundle(picture: Picture, palette: bool = True) -> tuple[dict[str, str], dict
     The HTML image is the only form whose alt text reaches JupyterLab, nbconvert and myst-nb alike.
     With `palette` the PNG has 128 colours, a third of the size: for what is stored.
     """
-    png = _palette(_saved(picture.figure)) if palette else _quick(picture.figure)
+    png = _palette(saved(picture.figure)) if palette else redrawn(picture.figure)
     encoded = base64.b64encode(png).decode()
     alt = html.escape(picture.alt, quote=True)
     image = f'<img alt="{alt}" src="data:image/png;base64,{encoded}">'
@@ -192,12 +187,6 @@ def _clear(figure: Figure, axes: np.ndarray) -> None:
         ax.autoscale()
 
 
-def _saved(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 1})
-    return buffer.getvalue()
-
-
 def _palette(png: bytes) -> bytes:
     from PIL import Image
 
@@ -206,76 +195,3 @@ def _palette(png: bytes) -> bytes:
     out = io.BytesIO()
     image.save(out, format="png", optimize=True)
     return out.getvalue()
-
-
-def _quick(figure: Figure) -> bytes:
-    """The PNG of a figure; a reused one is drawn once, over the frames of its last drawing.
-
-    `savefig` would draw twice, and four fifths of a drawing are ticks, their labels and the names
-    of axes. They are kept as pixels; those of an axis that moves are drawn from then on.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.layout_engine import PlaceHolderLayoutEngine
-    from PIL import Image
-
-    if not isinstance(figure.get_layout_engine(), PlaceHolderLayoutEngine):
-        return _saved(figure)
-    canvas = figure.canvas
-    canvas = canvas if isinstance(canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
-    shown = {part: look for ax in figure.axes for part, look in _frame(ax).items()}
-    before, pixels, restless = _frames.get(figure, ({}, None, frozenset()))
-    changed = {part for part in shown if shown[part] != before.get(part)} - restless
-    if changed or pixels is None:
-        restless |= changed if before else frozenset()
-        moving = _moving(figure, restless)
-        pixels = _pixels_without(canvas, moving)
-    else:
-        moving = _moving(figure, restless)
-    _frames[figure] = shown, pixels, restless
-    canvas.restore_region(pixels)
-    for artist in moving:
-        artist.draw(canvas.get_renderer())
-    width, height = canvas.get_width_height()
-    image = Image.frombuffer("RGBA", (width, height), canvas.buffer_rgba()).convert("RGB")
-    buffer = io.BytesIO()
-    image.save(buffer, format="png", compress_level=1)
-    return buffer.getvalue()
-
-
-def _moving(figure: Figure, restless: frozenset) -> list[Artist]:
-    """What is drawn anew, in order: all but backgrounds, and ticks that stay as they are."""
-    found = []
-    for ax in sorted(figure.axes, key=lambda ax: ax.zorder):
-        kept = {ax.patch, *({ax.xaxis, ax.yaxis} - restless)}
-        kept |= set() if ax.axison else {ax.xaxis, ax.yaxis, *ax.spines.values()}
-        found += sorted(
-            (a for a in ax.get_children() if a not in kept), key=lambda artist: artist.zorder
-        )
-    own = [artist for artist in figure.get_children() if artist not in {figure.patch, *figure.axes}]
-    return [a for a in [*found, *sorted(own, key=lambda a: a.zorder)] if a.get_visible()]
-
-
-def _frame(ax: Axes) -> dict:
-    """What decides how the background of these axes and the ticks of each axis look."""
-    ax.apply_aspect()
-    box = ax.bbox.bounds, ax.axison, ax.get_facecolor()
-    return {ax: box, ax.xaxis: _ticks(ax.xaxis), ax.yaxis: _ticks(ax.yaxis)}
-
-
-def _ticks(axis: Axis) -> tuple:
-    limits, places = tuple(axis.get_view_interval()), axis.get_majorticklocs()
-    texts = axis.get_major_formatter().format_ticks(places)
-    looks = [axis.get_visible(), axis.get_scale(), axis.get_label_text(), axis.get_tick_params()]
-    return limits, tuple(places), tuple(texts), repr(looks)
-
-
-def _pixels_without(canvas: FigureCanvasAgg, hidden: list[Artist]) -> object:
-    """The figure of a canvas, drawn without some of its artists."""
-    for artist in hidden:
-        artist.set_animated(True)
-    try:
-        canvas.draw()
-    finally:
-        for artist in hidden:
-            artist.set_animated(False)
-    return canvas.copy_from_bbox(canvas.figure.bbox)
