@@ -1,5 +1,6 @@
 """Figures of lesson 08, the GAN minimax: the two densities, the discriminator, the divergences."""
 
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = ["show"]
 
 LOG_4 = np.log(4.0)
 X = np.linspace(-12, 14, 2601)  # the line on which the divergences are integrated
+QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 400) for i in range(400)])
 VIEW = (-4.0, 5.0)  # the part of it that figures show
 
 
@@ -45,8 +47,14 @@ def _jsd(mean: float, sd: float) -> float:
 
 def _w1(mean: float, sd: float) -> float:
     """W1 of N(0, 1) and N(mean, sd^2): the mean distance of equal quantiles."""
-    z = np.array([NormalDist().inv_cdf((i + 0.5) / 400) for i in range(400)])
-    return float(np.abs(mean + sd * z - z).mean())
+    return float(np.abs(mean + sd * QUANTILES - QUANTILES).mean())
+
+
+@cache
+def _along(sd: float) -> np.ndarray:
+    """(3, 33): means of p_g from -4 to 4, and there W1 and the JSD; a slider of the mean keeps it."""
+    means = np.linspace(-4, 4, 33)
+    return np.array([means, [_w1(m, sd) for m in means], [_jsd(m, sd) for m in means]])
 
 
 def pushed_noise(shift: float = 1.5, scale: float = 0.7) -> Picture:
@@ -139,9 +147,8 @@ def drag(mean: float = 1.5, sd: float = 0.7) -> Picture:
     left.set(xlabel="x", ylabel="density, and D*(x)", xlim=(-5, 7), ylim=(0, 1.25))
     left.set_title(f"p_g = N({mean:g}, {sd:g}²)")
     left.legend(loc="upper center", ncols=3)
-    means, w1, jsd = np.linspace(-4, 4, 33), _w1(mean, sd), _jsd(mean, sd)
-    divergences = np.array([_jsd(m, sd) for m in means])
-    right.plot(means, [_w1(m, sd) for m in means], color=PINK, label=f"W1 = {w1:.3f}")
+    w1, jsd, (means, distances, divergences) = _w1(mean, sd), _jsd(mean, sd), _along(sd)
+    right.plot(means, distances, color=PINK, label=f"W1 = {w1:.3f}")
     right.plot(means, divergences, color=MODEL, label=f"JSD = {jsd:.4f}")
     right.plot(means, 2 * divergences - LOG_4, color=EXACT, label=f"value = {2 * jsd - LOG_4:.4f}")
     right.plot([mean] * 3, [w1, jsd, 2 * jsd - LOG_4], "o", color=EXACT, ms=8)
