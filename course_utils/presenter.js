@@ -121,9 +121,19 @@
     ensure(page).catch((error) => say(`This page was not run: ${error.message ?? error}`, true));
   }
 
+  // What a step longer than the screen has below: a clicker has no other key for it.
+  function scrolledOn(page) {
+    const outer = page.panel.content.outerNode ?? page.panel.content.node;
+    const below = page.cells.at(-1).node.getBoundingClientRect().bottom - outer.getBoundingClientRect().bottom;
+    if (below < 24) return false;
+    outer.scrollBy({ top: Math.min(below + 8, 0.8 * outer.clientHeight) });
+    return true;
+  }
+
   function move(by, bySection = false) {
     const pages = walk();
     const at = whereIn(pages);
+    if (by > 0 && !bySection && scrolledOn(pages[at])) return;
     let to = Math.min(pages.length - 1, Math.max(0, at + by));
     if (bySection) {
       const start = (index) => pages.findIndex((p) => p.stop === pages[index].stop);
@@ -322,8 +332,10 @@
     if (notes && !notes.closed) drawNotes(pages, at);
   }
 
-  const heading = (page) =>
-    page ? source(page.cells[0]).split("\n")[0].replace(/^#+ |\*\*/g, "") : "the end";
+  function heading(page) {
+    const line = page ? source(page.cells[0]).split("\n")[0].replace(/^#+ |\*\*/g, "") : "the end";
+    return line.length > 90 ? `${line.slice(0, 90).replace(/\$[^$]*$|\s\S*$/, "")} …` : line;
+  }
 
   function drawNotes(pages, at) {
     const said = pages[at].cells.map((cell) => cell.model.getMetadata("notes")).filter(Boolean);
@@ -382,6 +394,7 @@
       if (status === "autorestarting") died.add(path);
       if (["autorestarting", "dead"].includes(status)) {
         busy += 1;
+        for (const wait of [100, 500, 1500]) setTimeout(closeDialogs, wait); // it would cover the page
         say("The kernel died. F9 brings it and this page back.", true);
       }
     });

@@ -52,7 +52,7 @@ def _w1(mean: float, sd: float) -> float:
 
 @cache
 def _along(sd: float) -> np.ndarray:
-    """(3, 33): means of p_g from -4 to 4, and there W1 and the JSD; a slider of the mean keeps it."""
+    """(3, 33): means of p_g from -4 to 4, and there W1 and JSD; a slider of the mean keeps it."""
     means = np.linspace(-4, 4, 33)
     return np.array([means, [_w1(m, sd) for m in means], [_jsd(m, sd) for m in means]])
 
