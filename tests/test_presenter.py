@@ -176,6 +176,22 @@ def test_the_headings_of_the_first_cell_are_headings_of_the_deck(path):
     assert strays == {stray for stray in WITHOUT_HEADING if stray[0] == path.name[:2]}
 
 
+# --- notes for the lecturer ---------------------------------------------------------------------
+
+
+@each_lesson
+def test_every_section_and_every_widget_has_a_note_for_the_lecturer(path):
+    """On the page's text, which stands above the widget; F8 shows it, nothing else does."""
+    cells = read(path).cells
+    texts = [i for i, cell in enumerate(cells) if cell.cell_type == "markdown"]
+    above = [max(t for t in texts if t < i) for i, c in enumerate(cells) if "widget" in tags(c)]
+    sections = [i for i in texts if re.match(r"## \d\d\.\d", cells[i].source)]
+    assert sections and above
+    for index in (*sections, *above):
+        words = cells[index].metadata.get("notes", "").split()
+        assert 5 <= len(words) <= 80, cells[index].id
+
+
 # --- what a page needs --------------------------------------------------------------------------
 
 

@@ -239,23 +239,3 @@ def kernels(server: subprocess.Popen) -> list[int]:
     rows = [row.split(None, 2) for row in listed.splitlines()]
     ours = [row for row in rows if row[1] == str(server.pid) and "ipykernel_launcher" in row[2]]
     return [int(row[0]) for row in ours]
-
-
-def test_a_block_of_a_deck_is_walked_across_lessons(tmp_path):
-    require("browser", bool(browser_path()), "Chromium is not installed")
-    block = ("--playlist", "PKU", "--block", "3", "--section", "05.7")
-    with (
-        presenting(tmp_path, *block) as (address, _),
-        page(tmp_path / "profile") as (opened, watch),
-    ):
-        begin(opened, address)
-        assert "05.7" in title(opened)
-        opened.locator("#cp-said", has_text="Running").wait_for(timeout=90_000)  # both are open
-        opened.keyboard.press("Shift+PageDown")
-        expect(opened.locator("#cp-title")).to_contain_text("06.1")
-        heading = opened.locator(".jp-Cell:visible h2").first
-        expect(heading).to_contain_text("06.1")
-        opened.keyboard.press("PageUp")
-        expect(opened.locator("#cp-title")).to_contain_text("05.7")
-        expect(heading).not_to_be_visible()
-        assert watch.outside == []
