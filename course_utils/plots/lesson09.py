@@ -179,7 +179,7 @@ def short_run(
     axes[1].axhline(8, color=EXACT, lw=1, ls="--")
     axes[1].set(xlabel="updates, D and G together", ylabel="number of modes", ylim=(0, 8.6))
     middle = np.median(found[:, -1], axis=0)
-    axes[1].set_title(f"effective: {middle[1]:.1f}")
+    axes[1].set_title(f"effective, middle seed: {middle[1]:.1f}")
     axes[2].set(xlabel="updates, D and G together", ylabel="logit")
     axes[2].set_yscale("symlog", linthresh=1)  # straight up to 1, logarithmic above
     axes[2].set(ylim=(-1, 999), yticks=[-1, 0, 1, 10, 100], yticklabels=[-1, 0, 1, 10, 100])

@@ -112,11 +112,12 @@ def walk(
     K = len(z0)
     shell = (math.sqrt(max(K - 0.5, 0.1)) - 1.4, math.sqrt(K - 0.5) + 1.4)  # sd of ||z|| is 0.7
     ax.axhspan(*shell, color=GREY, alpha=0.2, label="95 % of all draws")
-    for name, path in paths.items():
-        norm = scale * path(fine).norm(dim=1)
+    norms = {name: scale * path(fine).norm(dim=1) for name, path in paths.items()}
+    for name, norm in norms.items():
         ax.plot(fine[:, 0], norm, color=WAYS[name], label=name, ls="-" if name == way else ":")
     ax.plot([t], [float(here.norm())], "o", color=WAYS[way], ms=11)
-    ax.set(xlabel="t", ylabel="norm ‖z‖", ylim=(0, max(shell[1], float(here.norm())) + 2))
+    highest = max(shell[1], *(float(norm.max()) for norm in norms.values()))
+    ax.set(xlabel="t", ylabel="norm ‖z‖", ylim=(0, highest + 2))
     ax.legend(ncols=3, loc="lower center")
     alt = (
         f"Nine images on the {way} from one latent to another, the one at t = {t:.2f} larger, and "
@@ -295,6 +296,5 @@ def ask(
     share = sum(said == text for said in caption_close_up(read_factors(images)[0])) / 16
     fig, ((ax,),) = subplots(width=9, height=3)
     tiles(ax, _array(images), 8, f"“{text}”: {share:.0%} read as asked")
-    return Picture(
-        fig, f"Sixteen drawings for the caption {text}; {share:.0%} are read as it says."
-    )
+    alt = f"Sixteen drawings for the caption {text}; {share:.0%} are read as it says."
+    return Picture(fig, alt)
