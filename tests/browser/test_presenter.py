@@ -71,7 +71,7 @@ def stage(request, tmp_path_factory):
     ):
         stored = path.read_bytes()
         begin(opened, address)
-        opened.locator("#cp-said", has_text="Running").wait_for(timeout=60_000)
+        opened.locator("#cp-said", has_text="Running").wait_for(timeout=120_000)
         quiet(opened, 300)  # the whole lesson has run
         yield Stage(path, stored, opened, watch, server)
 
@@ -92,7 +92,7 @@ def step(opened: Page, key: str = "PageDown") -> dict:
 def begin(opened: Page, address: str) -> None:
     opened.set_viewport_size({"width": 1280, "height": 720})
     opened.goto(address)
-    expect(opened.locator("#cp-time")).to_have_text(re.compile(r" of \d+ min"), timeout=60_000)
+    expect(opened.locator("#cp-time")).to_have_text(re.compile(r" of \d+ min"), timeout=120_000)
 
 
 def quiet(opened: Page, seconds: float) -> None:
