@@ -75,7 +75,7 @@ def recall(space: dict, cells: list[dict], index: int) -> list[dict] | None:
     if not path.exists():
         return None
     tree = ast.parse(cells[index]["source"])
-    written = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef
+    written = (ast.Import, ast.ImportFrom, *DEFINITIONS)
     tree.body = [node for node in tree.body if isinstance(node, written)]
     exec(compile(tree, "<cell>", "exec"), space)
     kept = pickle.loads(path.read_bytes())

@@ -41,13 +41,15 @@ setTimeout(name); setTimeout(name, 500);
 new MutationObserver(press).observe(box, {subtree: true, attributeFilter: ['class']});
 const area = this.closest('.jp-OutputArea');
 let waiting, last;
-if (area) new MutationObserver(() => {
+const heard = new MutationObserver(() => {
+  if (!said.isConnected) return heard.disconnect();
   const alt = [...area.querySelectorAll('img')].at(-1)?.alt;
   if (!alt || alt === last) return;
   clearTimeout(waiting);
   if (last) waiting = setTimeout(() => { said.textContent = alt; }, 1000);
   last = alt;
-}).observe(area, {subtree: true, childList: true});
+});
+if (area) heard.observe(area, {subtree: true, childList: true});
 ">
 .widget-slider .noUi-handle:focus-visible, .jupyter-button.widget-toggle-button:focus-visible,
 .widget-readout:focus-visible { outline: 3px solid #0072B2; outline-offset: 2px; }

@@ -39,8 +39,8 @@ STATE = """() => {
     sideways: outer.scrollWidth - outer.clientWidth,
     wide: wide.map(node => node.outerHTML.slice(0, 200)),
     tall: tall.length,
-    plumbing: cells.filter(cell => /^(plot\\.show|widgets\\.explore)/.test(
-      cell.querySelector('.cm-content')?.offsetHeight ? cell.innerText.trim() : '')).length,
+    plumbing: cells.filter(cell => /plot\\.show|widgets\\.explore/.test(
+      cell.querySelector('.cm-content')?.offsetHeight ? cell.innerText : '')).length,
     furniture: ['.jp-NotebookPanel-toolbar', '#jp-top-panel', '.jp-SideBar', '.jp-InputPrompt',
       '#jp-main-statusbar'].filter(name => document.querySelector(name)?.offsetHeight),
   };
@@ -137,6 +137,8 @@ def move(opened: Page, control: Locator, picture: Locator) -> None:
     before = picture.get_attribute("src", timeout=30_000)
     assert picture.get_attribute("alt"), "the figure says what it shows"
     slider = control.get_by_role("slider")
+    named = slider if slider.count() else control
+    expect(named).to_have_attribute("aria-label", re.compile(r"\w"))  # for screen readers
     if slider.count():
         at_end = slider.get_attribute("aria-valuenow") == slider.get_attribute("aria-valuemax")
         readout = control.locator(".widget-readout")
