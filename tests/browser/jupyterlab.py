@@ -48,9 +48,7 @@ def server(folder: Path, state: Path) -> Iterator[str]:
     places["IPYTHONDIR"] = str(state / "ipython")
     _write_setting(state / "settings", "apputils-extension/notification", {"fetchNews": "false"})
     _write_setting(state / "settings", "notebook-extension/tracker", {"windowingMode": "none"})
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     command = [sys.executable, "-m", "jupyterlab", *SERVER_FLAGS, f"--ServerApp.port={port}"]
     log = (state / "server.log").open("w")
     process = subprocess.Popen(
@@ -76,9 +74,10 @@ def presenting(state: Path, *arguments: str) -> Iterator[tuple[str, subprocess.P
         environment[f"JUPYTER_{name}"] = str(state / name.lower())
     environment["JUPYTER_TOKEN"] = TOKEN
     command = [sys.executable, "-m", "course_utils", "present", *arguments, "--no-browser"]
+    command += ["--port", str(_free_port())]
     with (state / "server.log").open("w") as log:
         pipes = {"stdout": subprocess.PIPE, "stderr": log, "text": True}
-        process = subprocess.Popen([*command, "--port", "9100"], env=environment, **pipes)
+        process = subprocess.Popen(command, env=environment, **pipes)
         try:
             lines = iter(process.stdout.readline, "")
             address = next(line.split()[-1] for line in lines if "JupyterLab is at" in line)
@@ -143,6 +142,12 @@ def open_and_run(opened: Page, address: str, notebook: str, timeout: float = 180
         timeout=timeout * 1000,
     )
     opened.wait_for_function(IDLE, timeout=60_000)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def _write_setting(folder: Path, name: str, values: dict) -> None:
