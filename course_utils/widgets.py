@@ -6,6 +6,8 @@ stored notebook.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import html
 import inspect
 import time
@@ -13,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from course_utils.plots.base import Picture, reused_figures, show
+from course_utils.plots.base import Picture, bundle, reused_figures, show
 
 if TYPE_CHECKING:  # slow imports, made where they are used
     import ipywidgets
@@ -21,6 +23,9 @@ if TYPE_CHECKING:  # slow imports, made where they are used
 LABEL = {"description_width": "16em"}
 WIDE = {"width": "56em", "max_width": "100%"}  # a track that a step of the slider can be seen on
 NOTE = "Run this cell to move the sliders."
+KNOWN = 32  # pictures that an `explore` keeps
+PAUSE = 0.06  # seconds without a move before the next picture is drawn ahead: keys held come faster
+QUICK = 0.25  # seconds: a picture that takes longer is not drawn ahead, a cell may want to run
 # What ipywidgets leaves out: handles, readouts and rows of buttons get their label as their name,
 # buttons say which one is pressed, what has the focus is seen, and a figure that stands still for
 # a second has its description read out. Run by the style's load, once for each view.
@@ -123,12 +128,20 @@ def explore(plot: Callable[..., Picture], **controls: ipywidgets.Widget) -> Expl
 
 
 class Explorer:
-    """The controls and the figure of one `explore` call."""
+    """The controls and the figure of one `explore` call.
+
+    The plot function is pure, so its pictures are kept, and those one step beside the controls are
+    drawn while nobody moves them: the next key finds its picture. A cell that runs may change what
+    the plot function reads: the pictures are forgotten.
+    """
 
     def __init__(self, plot: Callable[..., Picture], controls: dict[str, Any]) -> None:
         self.plot, self.controls = plot, controls
         self.stage: dict = {}
         self.handle: Any = None
+        self.known: dict[tuple, tuple[dict, dict]] = {}
+        self.cells_run: int | None = None
+        self.waiting: asyncio.TimerHandle | None = None
         arguments = inspect.signature(plot).parameters
         for name, control in controls.items():
             if name not in arguments:
@@ -139,8 +152,7 @@ class Explorer:
 
     def picture(self) -> Picture:
         """The picture at the present values."""
-        with reused_figures(self.stage):
-            return self.plot(**{name: control.value for name, control in self.controls.items()})
+        return self._picture(self._values())
 
     def display(self) -> None:
         """Show the controls, and the first picture below them."""
@@ -155,15 +167,62 @@ class Explorer:
         self.handle = _empty_display()
         self.redraw()
 
-    def redraw(self, change: object = None) -> None:
+    def redraw(self, change: Any = None) -> None:
         """Draw again; an exception is shown where the figure was, and raised."""
         try:
-            picture = self.picture()
+            data, metadata = bundle(self.picture()) if change is None else self._moved(change)
         except Exception:
             self._show_error(traceback.format_exc())
             raise
         if self.handle is not None:
-            show(picture, self.handle, palette=change is None)
+            self.handle.update(data, metadata=metadata, raw=True)
+
+    def _values(self) -> dict:
+        return {name: control.value for name, control in self.controls.items()}
+
+    def _picture(self, values: dict) -> Picture:
+        with reused_figures(self.stage):
+            return self.plot(**values)
+
+    def _moved(self, change: Any) -> tuple[dict, dict]:
+        """The picture where the controls stand now, as MIME data; those beside it come next."""
+        if self.waiting is not None:
+            self.waiting.cancel()
+        if self.cells_run != (cells_run := _cells_run()):
+            self.known.clear()
+        self.cells_run, begun = cells_run, time.monotonic()
+        values = self._values()
+        shown = self._bundle(values)
+        if time.monotonic() - begun < QUICK:
+            self._later(self._beside(values, change.owner), PAUSE)
+        return shown
+
+    def _bundle(self, values: dict) -> tuple[dict, dict]:
+        """The picture at some values, as MIME data: as it was kept, or drawn now."""
+        key = tuple(f"{v:.9g}" if isinstance(v, float) else repr(v) for v in values.values())
+        if key not in self.known:
+            self.known[key] = bundle(self._picture(values), palette=False)
+            for old in list(self.known)[:-KNOWN]:
+                del self.known[old]
+        return self.known[key]
+
+    def _beside(self, values: dict, moved: Any) -> Iterator[dict]:
+        """The values one step up or down from these, a control at a time, the moved one first."""
+        for name, control in sorted(self.controls.items(), key=lambda item: item[1] is not moved):
+            for value in _next_to(control):
+                yield {**values, name: value}
+
+    def _later(self, wanted: Iterator[dict], pause: float) -> None:
+        """Draw the picture at each of the wanted values as soon as nothing else is to be done."""
+
+        def draw() -> None:
+            if self.cells_run == _cells_run() and (values := next(wanted, None)):
+                with contextlib.suppress(Exception):  # told when a control moves there
+                    self._bundle(values)
+                self._later(wanted, 0)
+
+        with contextlib.suppress(RuntimeError):  # no event loop: this is no notebook
+            self.waiting = asyncio.get_running_loop().call_later(pause, draw)
 
     def _ipython_display_(self) -> None:
         """Nothing: `explore` has displayed it already."""
@@ -200,6 +259,23 @@ def _draw(
     with reused_figures(stage):
         show(draw(seen), handle, palette=palette)
     return handle
+
+
+def _next_to(control: Any) -> list:
+    """The values one step up and one step down from where a control stands."""
+    if hasattr(control, "options"):
+        places = (control.index + 1, control.index - 1)
+        return [control.options[place] for place in places if 0 <= place < len(control.options)]
+    values = [round(control.value + step, 9) for step in (control.step, -control.step)]
+    return [value for value in values if control.min <= value <= control.max]
+
+
+def _cells_run() -> int | None:
+    """How many cells this kernel has run."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    return shell.execution_count if shell else None
 
 
 def _empty_display() -> Any:

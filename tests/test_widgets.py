@@ -1,6 +1,7 @@
 """Widgets without a browser: controls, redraws, errors that are shown and raised, live curves."""
 
 import ast
+import asyncio
 import re
 
 import ipywidgets
@@ -75,6 +76,115 @@ def test_an_exception_in_a_redraw_is_shown_and_raised():
     assert "no picture beyond 1" in shown and "Traceback" in shown
     made.controls["mean"].value = 0.7
     assert made.handle.updates[-1]["text/plain"] == "a line to 0.7"
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """A busy machine takes its time, and still draws ahead."""
+    monkeypatch.setattr(widgets, "QUICK", 60.0)
+
+
+def moved(made: Explorer, **values) -> None:
+    """Move controls inside an event loop, as a kernel does, and wait until nothing is drawn."""
+
+    async def move():
+        for name, value in values.items():
+            made.controls[name].value = value
+        last, now = None, asyncio.get_running_loop().time
+        while made.waiting is not last:
+            last = made.waiting
+            await asyncio.sleep(max(0, last.when() - now()) + 0.02)
+
+    asyncio.run(move())
+
+
+class Drawn:
+    """A pure plot function that keeps what it was asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, mean: float = 0.5, kind: str = "line") -> Picture:
+        self.asked.append((round(mean, 6), kind))
+        return curve(mean, kind)
+
+
+def test_pictures_one_step_beside_are_drawn_while_nothing_moves():
+    plot = Drawn()
+    made = explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean"), kind=choice(["line", "bar"], "kind"))
+    moved(made, mean=0.9)
+    expected = [(0.9, "line"), (1.0, "line"), (0.8, "line"), (0.9, "bar")]
+    assert plot.asked == expected
+    for name, value in (("mean", 1.0), ("mean", 0.9), ("kind", "bar")):
+        made.controls[name].value = value
+    assert plot.asked == expected, "nothing was left to draw"
+    assert [update["text/plain"] for update in made.handle.updates] == [
+        "a line to 0.9", "a line to 1", "a line to 0.9", "a bar to 0.9",
+    ]  # fmt: skip
+
+
+def test_the_control_that_moved_is_drawn_ahead_first():
+    plot = Drawn()
+    made = explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean"), kind=choice(["line", "bar"], "kind"))
+    moved(made, kind="bar")
+    assert plot.asked == [(0.5, "bar"), (0.5, "line"), (0.6, "bar"), (0.4, "bar")]
+
+
+def test_a_picture_drawn_ahead_is_the_picture_drawn_there():
+    ahead, alone = (explorer(mean=slider(0.0, 1.0, 0.1, "mean")) for _ in range(2))
+    moved(ahead, mean=0.8)
+    moved(ahead, mean=0.9)
+    alone.controls["mean"].value = 0.8  # there is no event loop here: drawn when moved
+    alone.controls["mean"].value = 0.9
+    assert ahead.handle.updates[-1] == alone.handle.updates[-1]
+
+
+def test_a_cell_that_runs_makes_pictures_anew(monkeypatch):
+    """It may have trained on what the plot function reads."""
+    plot, cells = Drawn(), [3]
+    monkeypatch.setattr(widgets, "_cells_run", lambda: cells[0])
+    made = explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean"))
+    moved(made, mean=0.1)
+    assert plot.asked == [(0.1, "line"), (0.2, "line"), (0.0, "line")]
+    cells[0] = 4
+    made.controls["mean"].value = 0.2
+    assert plot.asked[3:] == [(0.2, "line")]
+
+
+def test_no_picture_is_drawn_ahead_of_a_cell_that_has_run(monkeypatch):
+    plot, cells = Drawn(), iter([3, 3, 4])
+    monkeypatch.setattr(widgets, "_cells_run", lambda: next(cells, 4))
+    moved(explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean")), mean=0.1)
+    assert plot.asked == [(0.1, "line"), (0.2, "line")]
+
+
+def test_slow_pictures_are_not_drawn_ahead(monkeypatch):
+    """A cell that the reader runs next would wait for them."""
+    plot = Drawn()
+    monkeypatch.setattr(widgets, "QUICK", 1e-6)
+    moved(explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean")), mean=0.1)
+    assert plot.asked == [(0.1, "line")]
+
+
+def test_an_exception_ahead_is_told_when_the_control_moves_there():
+    def breaks(mean: float = 0.5) -> Picture:
+        if mean > 0.95:
+            raise RuntimeError("no picture at 1")
+        return curve(mean)
+
+    made = explorer(breaks, mean=slider(0.0, 1.0, 0.1, "mean"))
+    moved(made, mean=0.9)
+    assert [update["text/plain"] for update in made.handle.updates] == ["a line to 0.9"]
+    with pytest.raises(RuntimeError, match="at 1"):
+        made.controls["mean"].value = 1.0
+
+
+def test_only_so_many_pictures_are_kept(monkeypatch):
+    monkeypatch.setattr(widgets, "KNOWN", 3)
+    made = explorer(mean=slider(0.0, 1.0, 0.1, "mean"))
+    for value in (0.31, 0.32, 0.33, 0.34):
+        made.controls["mean"].value = value
+    assert list(made.known) == [("0.32",), ("0.33",), ("0.34",)]
 
 
 def test_a_control_without_an_argument_is_named():
