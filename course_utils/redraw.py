@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from typing import TYPE_CHECKING
@@ -28,26 +27,28 @@ _frames: WeakKeyDictionary = (
 _legends: WeakKeyDictionary = WeakKeyDictionary()  # figure: {look: (rows, columns, pixels)}
 
 
-def saved(figure: Figure) -> bytes:
-    """The PNG of a figure as matplotlib saves it."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 1})
-    return buffer.getvalue()
+def drawn(figure: Figure) -> np.ndarray:
+    """The pixels (h, w, 4) of a figure, laid out and drawn once; `savefig` would do both twice."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
 
 
 def redrawn(figure: Figure) -> bytes:
     """The PNG of a figure; a reused one is drawn once, over the frames of its last drawing.
 
-    `savefig` would draw twice, and four fifths of a drawing are ticks, their labels and the names
-    of axes. They are kept as pixels; those of an axis that moves are drawn from then on. Half of
-    the rest are legends: one that looks as before is laid over the figure as it was drawn before.
+    Four fifths of a drawing are ticks, their labels and the names of axes. They are kept as pixels;
+    those of an axis that moves are drawn from then on. Half of the rest are legends: one that looks
+    as before is laid over the figure as it was drawn before.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.layout_engine import PlaceHolderLayoutEngine
     from matplotlib.legend import Legend
 
     if not isinstance(figure.get_layout_engine(), PlaceHolderLayoutEngine):
-        return saved(figure)
+        return _png(drawn(figure))
     canvas = figure.canvas
     canvas = canvas if isinstance(canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
     shown = {part: look for ax in figure.axes for part, look in _frame(ax).items()}

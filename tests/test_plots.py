@@ -32,11 +32,11 @@ def functions():
                 yield pytest.param(function, id=f"{module.name}.{name}")
 
 
-def numbers(function) -> list[dict]:
-    """Arguments for a function, in each of which one number differs from its default."""
+def moved(function) -> dict:
+    """Arguments for a function: its numbers, each a little off its default."""
     default = {p.name: p.default for p in inspect.signature(function).parameters.values()}
-    moved = {int: lambda value: value + 1, float: lambda value: 0.9 * value}
-    return [{name: moved[type(v)](v)} for name, v in default.items() if type(v) in moved]
+    steps = {int: lambda value: value + 2, float: lambda value: 0.9 * value}
+    return {name: steps[type(v)](v) for name, v in default.items() if type(v) in steps}
 
 
 def pixels(picture: Picture, palette: bool = True) -> np.ndarray:
@@ -106,11 +106,11 @@ def test_a_reused_figure_looks_as_a_fresh_one():
     assert again.figure.axes[0].lines[0].get_ydata()[1] == 2.0
 
 
-@pytest.mark.parametrize("function", [p for p in functions() if numbers(p.values[0])])
+@pytest.mark.parametrize("function", [p for p in functions() if moved(p.values[0])])
 def test_a_reused_figure_equals_a_fresh_one_to_the_pixel(function):
     """But for the layout, which is kept: what stays from a drawing is right for the next."""
     stage: dict = {}
-    for number, values in enumerate([{}, {}, *numbers(function)]):
+    for number, values in enumerate([{}, {}, moved(function)]):
         with reused_figures(stage):
             try:
                 picture = function(**values)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from course_utils.redraw import redrawn, saved
+from course_utils.redraw import drawn, redrawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,7 +120,7 @@ def bundle(picture: Picture, palette: bool = True) -> tuple[dict[str, str], dict
     The HTML image is the only form whose alt text reaches JupyterLab, nbconvert and myst-nb alike.
     With `palette` the PNG has 128 colours, a third of the size: for what is stored.
     """
-    png = _palette(saved(picture.figure)) if palette else redrawn(picture.figure)
+    png = _palette(drawn(picture.figure)) if palette else redrawn(picture.figure)
     encoded = base64.b64encode(png).decode()
     alt = html.escape(picture.alt, quote=True)
     image = f'<img alt="{alt}" src="data:image/png;base64,{encoded}">'
@@ -187,10 +187,10 @@ def _clear(figure: Figure, axes: np.ndarray) -> None:
         ax.autoscale()
 
 
-def _palette(png: bytes) -> bytes:
+def _palette(pixels: np.ndarray) -> bytes:
     from PIL import Image
 
-    image = Image.open(io.BytesIO(png)).convert("RGB")
+    image = Image.fromarray(pixels).convert("RGB")
     image = image.quantize(PALETTE_COLOURS, dither=Image.Dither.NONE)
     out = io.BytesIO()
     image.save(out, format="png", optimize=True)

@@ -48,7 +48,7 @@ def server(folder: Path, state: Path) -> Iterator[str]:
     places["IPYTHONDIR"] = str(state / "ipython")
     _write_setting(state / "settings", "apputils-extension/notification", {"fetchNews": "false"})
     _write_setting(state / "settings", "notebook-extension/tracker", {"windowingMode": "none"})
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "jupyterlab", *SERVER_FLAGS, f"--ServerApp.port={port}"]
     log = (state / "server.log").open("w")
     process = subprocess.Popen(
@@ -67,14 +67,16 @@ def server(folder: Path, state: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def presenting(state: Path, *arguments: str) -> Iterator[tuple[str, subprocess.Popen]]:
+def presenting(
+    state: Path, *arguments: str, port: int = 0
+) -> Iterator[tuple[str, subprocess.Popen]]:
     """`course present ...` as a lecturer starts it; yields the address it prints and the server."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HOME": str(state)}
     for name in ("DATA_DIR", "RUNTIME_DIR"):
         environment[f"JUPYTER_{name}"] = str(state / name.lower())
     environment["JUPYTER_TOKEN"] = TOKEN
     command = [sys.executable, "-m", "course_utils", "present", *arguments, "--no-browser"]
-    command += ["--port", str(_free_port())]
+    command += ["--port", str(port or free_port())]
     with (state / "server.log").open("w") as log:
         pipes = {"stdout": subprocess.PIPE, "stderr": log, "text": True}
         process = subprocess.Popen(command, env=environment, **pipes)
@@ -144,7 +146,7 @@ def open_and_run(opened: Page, address: str, notebook: str, timeout: float = 180
     opened.wait_for_function(IDLE, timeout=60_000)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.jupyterlab import Watch, browser_path, page, presenting
+from tests.browser.jupyterlab import Watch, browser_path, free_port, page, presenting
 from tests.conftest import require
 from tests.notebooks.lessons import LESSONS, read, tags
 
@@ -59,21 +59,29 @@ class Stage:
     server: subprocess.Popen
 
 
-@pytest.fixture(scope="module", params=[path.name[:2] for path in LESSONS])
-def stage(request, tmp_path_factory):
-    """Every lesson in turn, light and dark by turns."""
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """One browser for all lessons, and the port they are at: JupyterLab stays in its cache."""
     require("browser", bool(browser_path()), "Chromium is not installed")
+    with page(tmp_path_factory.mktemp("profile")) as (opened, watch):
+        yield opened, watch, free_port()
+
+
+@pytest.fixture(scope="module", params=[path.name[:2] for path in LESSONS])
+def stage(request, browser, tmp_path_factory):
+    """Every lesson in turn, light and dark by turns."""
+    opened, watch, port = browser
     [path] = [path for path in LESSONS if path.name[:2] == request.param]
     colours, folder = ("--light", "--dark")[LESSONS.index(path) % 2], tmp_path_factory.mktemp("s")
-    with (
-        presenting(folder, request.param, colours) as (address, server),
-        page(folder / "profile") as (opened, watch),
-    ):
+    with presenting(folder, request.param, colours, port=port) as (address, server):
         stored = path.read_bytes()
         begin(opened, address)
         opened.locator("#cp-said", has_text="Running").wait_for(timeout=120_000)
         quiet(opened, 300)  # the whole lesson has run
         yield Stage(path, stored, opened, watch, server)
+        opened.goto("about:blank")  # before its server goes
+        watch.outside.clear()
+        watch.errors.clear()
 
 
 def title(opened: Page) -> str:
