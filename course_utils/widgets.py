@@ -24,7 +24,7 @@ LABEL = {"description_width": "16em"}
 WIDE = {"width": "56em", "max_width": "100%"}  # a track that a step of the slider can be seen on
 NOTE = "Run this cell to move the sliders."
 KNOWN = 32  # pictures that an `explore` keeps
-PAUSE = 0.06  # seconds without a move before the next picture is drawn ahead: keys held come faster
+PAUSE = 0.1  # seconds without a move before pictures are drawn ahead: a held key comes sooner
 QUICK = 0.25  # seconds: a picture that takes longer is not drawn ahead, a cell may want to run
 # What ipywidgets leaves out: handles, readouts and rows of buttons get their label as their name,
 # buttons say which one is pressed, what has the focus is seen, and a figure that stands still for
