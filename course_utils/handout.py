@@ -58,8 +58,9 @@ def page(notebook: NotebookNode, source: Path, beside: set[str]) -> str:
         if cell.cell_type == "markdown":
             cells.append({"text": _markdown(cell, source, beside, headings)})
         elif cell.cell_type == "code":
-            outputs = list(_outputs(cell))
-            cells.append({"code": coloured(cell.source), "outputs": outputs})
+            drawing = not {"figure", "widget"}.isdisjoint(cell.metadata.get("tags", []))
+            shown = {"code": coloured(cell.source), "outputs": list(_outputs(cell))}
+            cells.append(shown | {"drawing": drawing})
     title = next((text for level, _, text in headings if level == 1), source.stem)
     contents: list[tuple[str, str, list]] = []
     for level, name, text in headings:

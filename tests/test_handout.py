@@ -137,6 +137,17 @@ def test_notes_warnings_progress_bars_and_widgets_stay_out():
     assert "A8 holds &amp; &lt;b&gt;</pre>" in lesson and "ValueError: no</pre>" in lesson
 
 
+def test_the_code_of_a_figure_is_folded_and_other_code_is_not():
+    tags = [["widget", "nbval-ignore-output"], ["figure"], ["check"], []]
+    cells = [
+        new_code_cell(f"draw({number})", metadata={"tags": t}) for number, t in enumerate(tags)
+    ]
+    parts = re.split(r"(<details.*?</details>)", shown(made(*cells)), flags=re.DOTALL)
+    numbers = [re.findall(r">(\d)<", part) for part in parts]
+    assert numbers == [[], ["0"], [], ["1"], ["2", "3"]]
+    assert [part.startswith("<details") for part in parts] == [False, True] * 2 + [False]
+
+
 def test_equations_tables_and_folded_hints_come_through():
     text = (
         "$a_1<b_2$ and $c_1*d*e\\|f$, `$x$`\n\n$$\\begin{aligned}a&=b\\\\\n&<c\\end{aligned}$$\n\n"
