@@ -130,9 +130,9 @@ def explore(plot: Callable[..., Picture], **controls: ipywidgets.Widget) -> Expl
 class Explorer:
     """The controls and the figure of one `explore` call.
 
-    The plot function is pure, so its pictures are kept, and those one step beside the controls are
-    drawn while nobody moves them: the next key finds its picture. A cell that runs may change what
-    the plot function reads: the pictures are forgotten.
+    The plot function is pure, so its pictures are kept, and those that the next key may ask for are
+    drawn while nobody moves a control. A cell that runs may change what the plot function reads:
+    the pictures are forgotten.
     """
 
     def __init__(self, plot: Callable[..., Picture], controls: dict[str, Any]) -> None:
@@ -185,7 +185,7 @@ class Explorer:
             return self.plot(**values)
 
     def _moved(self, change: Any) -> tuple[dict, dict]:
-        """The picture where the controls stand now, as MIME data; those beside it come next."""
+        """The picture where the controls stand now, as MIME data; those of the next key follow."""
         if self.waiting is not None:
             self.waiting.cancel()
         if self.cells_run != (cells_run := _cells_run()):
@@ -207,7 +207,7 @@ class Explorer:
         return self.known[key]
 
     def _beside(self, values: dict, moved: Any) -> Iterator[dict]:
-        """The values one step up or down from these, a control at a time, the moved one first."""
+        """The values that the next key may lead to, a control at a time, the moved one first."""
         for name, control in sorted(self.controls.items(), key=lambda item: item[1] is not moved):
             for value in _next_to(control):
                 yield {**values, name: value}
@@ -262,10 +262,10 @@ def _draw(
 
 
 def _next_to(control: Any) -> list:
-    """The values one step up and one step down from where a control stands."""
+    """The values one step up and down from where a slider stands; the options, nearest first."""
     if hasattr(control, "options"):
-        places = (control.index + 1, control.index - 1)
-        return [control.options[place] for place in places if 0 <= place < len(control.options)]
+        options = list(control.options)
+        return sorted(options, key=lambda one: abs(options.index(one) - control.index))
     values = [round(control.value + step, 9) for step in (control.step, -control.step)]
     return [value for value in values if control.min <= value <= control.max]
 

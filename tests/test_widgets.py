@@ -123,6 +123,12 @@ def test_pictures_one_step_beside_are_drawn_while_nothing_moves():
     ]  # fmt: skip
 
 
+def test_options_are_drawn_ahead_from_the_nearest_on():
+    plot = Drawn()
+    moved(explorer(plot, kind=choice(["line", "bar", "dots", "steps"], "kind")), kind="bar")
+    assert [kind for _, kind in plot.asked] == ["bar", "line", "dots", "steps"]
+
+
 def test_the_control_that_moved_is_drawn_ahead_first():
     plot = Drawn()
     made = explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean"), kind=choice(["line", "bar"], "kind"))
