@@ -264,8 +264,8 @@ def _draw(
 def _next_to(control: Any) -> list:
     """The values one step up and down from where a slider stands; the options, nearest first."""
     if hasattr(control, "options"):
-        options = list(control.options)
-        return sorted(options, key=lambda one: abs(options.index(one) - control.index))
+        values = [one[1] if isinstance(one, tuple) else one for one in control.options]
+        return sorted(values, key=lambda value: abs(values.index(value) - control.index))
     values = [round(control.value + step, 9) for step in (control.step, -control.step)]
     return [value for value in values if control.min <= value <= control.max]
 

@@ -127,6 +127,9 @@ def test_options_are_drawn_ahead_from_the_nearest_on():
     plot = Drawn()
     moved(explorer(plot, kind=choice(["line", "bar", "dots", "steps"], "kind")), kind="bar")
     assert [kind for _, kind in plot.asked] == ["bar", "line", "dots", "steps"]
+    named = Drawn()
+    moved(explorer(named, kind=choice([("a line", "line"), ("bars", "bar")], "kind")), kind="bar")
+    assert [kind for _, kind in named.asked] == ["bar", "line"]
 
 
 def test_the_control_that_moved_is_drawn_ahead_first():
