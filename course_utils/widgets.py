@@ -24,7 +24,7 @@ LABEL = {"description_width": "16em"}
 WIDE = {"width": "56em", "max_width": "100%"}  # a track that a step of the slider can be seen on
 NOTE = "Run this cell to move the sliders."
 KNOWN = 32  # pictures that an `explore` keeps
-PAUSE = 0.1  # seconds without a move before pictures are drawn ahead: a held key comes sooner
+PAUSE = 0.1  # seconds without a move before a picture is drawn ahead: a held key comes sooner
 QUICK = 0.25  # seconds: a picture that takes longer is not drawn ahead, a cell may want to run
 # What ipywidgets leaves out: handles, readouts and rows of buttons get their label as their name,
 # buttons say which one is pressed, what has the focus is seen, and a figure that stands still for
@@ -194,35 +194,37 @@ class Explorer:
         values = self._values()
         shown = self._bundle(values)
         if time.monotonic() - begun < QUICK:
-            self._later(self._beside(values, change.owner), PAUSE)
+            self._later(self._beside(values, change))
         return shown
 
     def _bundle(self, values: dict) -> tuple[dict, dict]:
         """The picture at some values, as MIME data: as it was kept, or drawn now."""
-        key = tuple(f"{v:.9g}" if isinstance(v, float) else repr(v) for v in values.values())
+        key = _key(values)
         if key not in self.known:
             self.known[key] = bundle(self._picture(values), palette=False)
             for old in list(self.known)[:-KNOWN]:
                 del self.known[old]
         return self.known[key]
 
-    def _beside(self, values: dict, moved: Any) -> Iterator[dict]:
-        """The values that the next key may lead to, a control at a time, the moved one first."""
-        for name, control in sorted(self.controls.items(), key=lambda item: item[1] is not moved):
-            for value in _next_to(control):
-                yield {**values, name: value}
+    def _beside(self, values: dict, change: Any) -> Iterator[dict]:
+        """The values that the next key may lead to, in the direction of the last one first."""
+        controls = sorted(self.controls.items(), key=lambda item: item[1] is not change.owner)
+        for name, control in controls:
+            for value in _next_to(control, change.old if control is change.owner else values[name]):
+                if _key({**values, name: value}) not in self.known:
+                    yield {**values, name: value}
 
-    def _later(self, wanted: Iterator[dict], pause: float) -> None:
-        """Draw the picture at each of the wanted values as soon as nothing else is to be done."""
+    def _later(self, wanted: Iterator[dict]) -> None:
+        """Draw the pictures at the wanted values, each after a pause in which a key may come."""
 
         def draw() -> None:
             if self.cells_run == _cells_run() and (values := next(wanted, None)):
                 with contextlib.suppress(Exception):  # told when a control moves there
                     self._bundle(values)
-                self._later(wanted, 0)
+                self._later(wanted)
 
         with contextlib.suppress(RuntimeError):  # no event loop: this is no notebook
-            self.waiting = asyncio.get_running_loop().call_later(pause, draw)
+            self.waiting = asyncio.get_running_loop().call_later(PAUSE, draw)
 
     def _ipython_display_(self) -> None:
         """Nothing: `explore` has displayed it already."""
@@ -261,13 +263,22 @@ def _draw(
     return handle
 
 
-def _next_to(control: Any) -> list:
-    """The values one step up and down from where a slider stands; the options, nearest first."""
+def _next_to(control: Any, before: Any) -> list:
+    """The values one step off a slider's, or all of a row of buttons: the likeliest first."""
     if hasattr(control, "options"):
         values = [one[1] if isinstance(one, tuple) else one for one in control.options]
-        return sorted(values, key=lambda value: abs(values.index(value) - control.index))
+        old = values.index(before)
+        places = range(len(values))
+        near = sorted(places, key=lambda place: (abs(place - control.index), -abs(place - old)))
+        return [values[place] for place in near]
     values = [round(control.value + step, 9) for step in (control.step, -control.step)]
+    values.sort(key=lambda value: -abs(value - before))
     return [value for value in values if control.min <= value <= control.max]
+
+
+def _key(values: dict) -> tuple:
+    """What a picture at these values is kept under: a step may end in ...001."""
+    return tuple(f"{v:.9g}" if isinstance(v, float) else repr(v) for v in values.values())
 
 
 def _cells_run() -> int | None:

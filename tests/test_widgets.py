@@ -126,10 +126,16 @@ def test_pictures_one_step_beside_are_drawn_while_nothing_moves():
 def test_options_are_drawn_ahead_from_the_nearest_on():
     plot = Drawn()
     moved(explorer(plot, kind=choice(["line", "bar", "dots", "steps"], "kind")), kind="bar")
-    assert [kind for _, kind in plot.asked] == ["bar", "line", "dots", "steps"]
+    assert [kind for _, kind in plot.asked] == ["bar", "dots", "line", "steps"]
     named = Drawn()
     moved(explorer(named, kind=choice([("a line", "line"), ("bars", "bar")], "kind")), kind="bar")
     assert [kind for _, kind in named.asked] == ["bar", "line"]
+
+
+def test_a_slider_that_goes_down_is_drawn_ahead_down():
+    plot = Drawn()
+    moved(explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean")), mean=0.4)
+    assert plot.asked == [(0.4, "line"), (0.3, "line"), (0.5, "line")]
 
 
 def test_the_control_that_moved_is_drawn_ahead_first():
@@ -154,7 +160,7 @@ def test_a_cell_that_runs_makes_pictures_anew(monkeypatch):
     monkeypatch.setattr(widgets, "_cells_run", lambda: cells[0])
     made = explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean"))
     moved(made, mean=0.1)
-    assert plot.asked == [(0.1, "line"), (0.2, "line"), (0.0, "line")]
+    assert plot.asked == [(0.1, "line"), (0.0, "line"), (0.2, "line")]
     cells[0] = 4
     made.controls["mean"].value = 0.2
     assert plot.asked[3:] == [(0.2, "line")]
@@ -164,7 +170,7 @@ def test_no_picture_is_drawn_ahead_of_a_cell_that_has_run(monkeypatch):
     plot, cells = Drawn(), iter([3, 3, 4])
     monkeypatch.setattr(widgets, "_cells_run", lambda: next(cells, 4))
     moved(explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean")), mean=0.1)
-    assert plot.asked == [(0.1, "line"), (0.2, "line")]
+    assert plot.asked == [(0.1, "line"), (0.0, "line")]
 
 
 def test_slow_pictures_are_not_drawn_ahead(monkeypatch):
