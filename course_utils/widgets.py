@@ -25,7 +25,7 @@ WIDE = {"width": "56em", "max_width": "100%"}  # a track that a step of the slid
 NOTE = "Run this cell to move the sliders."
 KNOWN = 32  # pictures that an `explore` keeps
 PAUSE = 0.1  # seconds without a move before a picture is drawn ahead: a held key comes sooner
-QUICK = 0.25  # seconds: a picture that takes longer is not drawn ahead, a cell may want to run
+QUICK = 1.0  # seconds: a picture that takes longer is not drawn ahead, a cell may want to run
 # What ipywidgets leaves out: handles, readouts and rows of buttons get their label as their name,
 # buttons say which one is pressed, what has the focus is seen, and a figure that stands still for
 # a second has its description read out. Run by the style's load, once for each view.
