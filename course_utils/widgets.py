@@ -116,7 +116,8 @@ def explore(plot: Callable[..., Picture], **controls: ipywidgets.Widget) -> Expl
     """Show `controls` above the picture that `plot` makes of their values; redraw on each move.
 
     Args:
-        plot: a pure function of keyword arguments that returns a `Picture`.
+        plot: a pure function of keyword arguments that returns a `Picture`. Pictures are kept: one
+            of random numbers must seed its own generator. A cell that runs makes them anew.
         controls: a `slider` or `choice` per argument that the reader may move.
 
     Raises:
