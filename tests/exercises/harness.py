@@ -7,7 +7,7 @@ from course_utils.exercises import find
 from course_utils.exercises.base import judge
 from course_utils.observing import observe
 
-SEEDS, FEWER = range(50), range(20)
+SEEDS = range(50)
 
 
 def accepts(exercise_id: str, answer: Callable, seeds: Iterable[int] = SEEDS) -> None:
@@ -18,8 +18,8 @@ def accepts(exercise_id: str, answer: Callable, seeds: Iterable[int] = SEEDS) ->
         assert verdict.status == "PASS", (seed, verdict.first_failure)
 
 
-def rejects(exercise_id: str, answer: Callable, hint: str, seeds: Iterable[int] = FEWER) -> None:
-    """The answer fails on 20 seeds, and the hint shown first is the one that names its mistake."""
+def rejects(exercise_id: str, answer: Callable, hint: str, seeds: Iterable[int] = SEEDS) -> None:
+    """The answer fails on 50 seeds, and the hint shown first is the one that names its mistake."""
     exercise = find(exercise_id)
     at = [i for i, claimed in enumerate(exercise.properties, 1) if hint in claimed.hint]
     assert len(at) < 2, f"{hint!r} is in the hints of properties {at}: say more of it"
