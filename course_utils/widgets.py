@@ -6,8 +6,6 @@ stored notebook.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import html
 import inspect
 import time
@@ -15,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from course_utils.ahead import Mime, Pictures
 from course_utils.plots.base import Picture, bundle, reused_figures, show
 
 if TYPE_CHECKING:  # slow imports, made where they are used
@@ -23,9 +22,6 @@ if TYPE_CHECKING:  # slow imports, made where they are used
 LABEL = {"description_width": "16em"}
 WIDE = {"width": "56em", "max_width": "100%"}  # a track that a step of the slider can be seen on
 NOTE = "Run this cell to move the sliders."
-KNOWN = 32  # pictures that an `explore` keeps
-PAUSE = 0.1  # seconds without a move before a picture is drawn ahead: a held key comes sooner
-QUICK = 1.0  # seconds: a picture that takes longer is not drawn ahead, a cell may want to run
 # What ipywidgets leaves out: handles, readouts and rows of buttons get their label as their name,
 # buttons say which one is pressed, what has the focus is seen, and a figure that stands still for
 # a second has its description read out. Run by the style's load, once for each view.
@@ -131,18 +127,15 @@ def explore(plot: Callable[..., Picture], **controls: ipywidgets.Widget) -> Expl
 class Explorer:
     """The controls and the figure of one `explore` call.
 
-    The plot function is pure, so its pictures are kept, and those that the next key may ask for are
-    drawn while nobody moves a control. A cell that runs may change what the plot function reads:
-    the pictures are forgotten.
+    The plot function is pure, so that its pictures can be kept, and those that the next key may ask
+    for be drawn while nobody moves a control.
     """
 
     def __init__(self, plot: Callable[..., Picture], controls: dict[str, Any]) -> None:
         self.plot, self.controls = plot, controls
         self.stage: dict = {}
         self.handle: Any = None
-        self.known: dict[tuple, tuple[dict, dict]] = {}
-        self.cells_run: int | None = None
-        self.waiting: asyncio.TimerHandle | None = None
+        self.pictures = Pictures(lambda values: bundle(self._picture(values), palette=False))
         arguments = inspect.signature(plot).parameters
         for name, control in controls.items():
             if name not in arguments:
@@ -185,47 +178,17 @@ class Explorer:
         with reused_figures(self.stage):
             return self.plot(**values)
 
-    def _moved(self, change: Any) -> tuple[dict, dict]:
-        """The picture where the controls stand now, as MIME data; those of the next key follow."""
-        if self.waiting is not None:
-            self.waiting.cancel()
-        if self.cells_run != (cells_run := _cells_run()):
-            self.known.clear()
-        self.cells_run, begun = cells_run, time.monotonic()
+    def _moved(self, change: Any) -> Mime:
+        """The picture where the controls stand now; those of the next key follow."""
         values = self._values()
-        shown = self._bundle(values)
-        if time.monotonic() - begun < QUICK:
-            self._later(self._beside(values, change))
-        return shown
-
-    def _bundle(self, values: dict) -> tuple[dict, dict]:
-        """The picture at some values, as MIME data: as it was kept, or drawn now."""
-        key = _key(values)
-        if key not in self.known:
-            self.known[key] = bundle(self._picture(values), palette=False)
-            for old in list(self.known)[:-KNOWN]:
-                del self.known[old]
-        return self.known[key]
+        return self.pictures.at(values, list(self._beside(values, change)))
 
     def _beside(self, values: dict, change: Any) -> Iterator[dict]:
         """The values that the next key may lead to, in the direction of the last one first."""
         controls = sorted(self.controls.items(), key=lambda item: item[1] is not change.owner)
         for name, control in controls:
             for value in _next_to(control, change.old if control is change.owner else values[name]):
-                if _key({**values, name: value}) not in self.known:
-                    yield {**values, name: value}
-
-    def _later(self, wanted: Iterator[dict]) -> None:
-        """Draw the pictures at the wanted values, each after a pause in which a key may come."""
-
-        def draw() -> None:
-            if self.cells_run == _cells_run() and (values := next(wanted, None)):
-                with contextlib.suppress(Exception):  # told when a control moves there
-                    self._bundle(values)
-                self._later(wanted)
-
-        with contextlib.suppress(RuntimeError):  # no event loop: this is no notebook
-            self.waiting = asyncio.get_running_loop().call_later(PAUSE, draw)
+                yield {**values, name: value}
 
     def _ipython_display_(self) -> None:
         """Nothing: `explore` has displayed it already."""
@@ -275,19 +238,6 @@ def _next_to(control: Any, before: Any) -> list:
     values = [round(control.value + step, 9) for step in (control.step, -control.step)]
     values.sort(key=lambda value: -abs(value - before))
     return [value for value in values if control.min <= value <= control.max]
-
-
-def _key(values: dict) -> tuple:
-    """What a picture at these values is kept under: a step may end in ...001."""
-    return tuple(f"{v:.9g}" if isinstance(v, float) else repr(v) for v in values.values())
-
-
-def _cells_run() -> int | None:
-    """How many cells this kernel has run."""
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    return shell.execution_count if shell else None
 
 
 def _empty_display() -> Any:

@@ -17,7 +17,7 @@ FAMILIES = {"autoregressive", "flows", "autoencoders", "vae", "vq", "gan", "diff
 LAYERS = (
     {"runtime", "tensors"},
     {"distributions", "networks", "checkpoints", "schedules", "unet"},
-    {"data", "shapes", "training", "redraw"},
+    {"data", "shapes", "training", "redraw", "ahead"},
     FAMILIES | {"metrics"},
     {"derivation", "observing", "plots"},
     {"widgets", "progress", "exercises"},

@@ -3,11 +3,12 @@
 import ast
 import asyncio
 import re
+from threading import Event
 
 import ipywidgets
 import pytest
 
-from course_utils import widgets
+from course_utils import ahead, widgets
 from course_utils.plots.base import Picture, subplots
 from course_utils.widgets import Explorer, choice, live, slider
 from tests.notebooks.lessons import LESSONS, code_cells, tags
@@ -80,9 +81,10 @@ def test_an_exception_in_a_redraw_is_shown_and_raised():
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch):
-    """A busy machine takes its time, and still draws ahead."""
-    monkeypatch.setattr(widgets, "QUICK", 60.0)
+def short_pauses(monkeypatch):
+    """Nobody presses keys here; a busy machine takes its time, and still draws ahead."""
+    for name, seconds in (("PAUSE", 0.01), ("REST", 0.02), ("QUICK", 60.0)):
+        monkeypatch.setattr(ahead, name, seconds)
 
 
 def moved(made: Explorer, **values) -> None:
@@ -91,10 +93,8 @@ def moved(made: Explorer, **values) -> None:
     async def move():
         for name, value in values.items():
             made.controls[name].value = value
-        last, now = None, asyncio.get_running_loop().time
-        while made.waiting is not last:
-            last = made.waiting
-            await asyncio.sleep(max(0, last.when() - now()) + 0.02)
+        if made.pictures.ahead is not None:
+            await made.pictures.ahead
 
     asyncio.run(move())
 
@@ -147,18 +147,18 @@ def test_the_control_that_moved_is_drawn_ahead_first():
 
 
 def test_a_picture_drawn_ahead_is_the_picture_drawn_there():
-    ahead, alone = (explorer(mean=slider(0.0, 1.0, 0.1, "mean")) for _ in range(2))
-    moved(ahead, mean=0.8)
-    moved(ahead, mean=0.9)
+    early, alone = (explorer(mean=slider(0.0, 1.0, 0.1, "mean")) for _ in range(2))
+    moved(early, mean=0.8)
+    moved(early, mean=0.9)
     alone.controls["mean"].value = 0.8  # there is no event loop here: drawn when moved
     alone.controls["mean"].value = 0.9
-    assert ahead.handle.updates[-1] == alone.handle.updates[-1]
+    assert early.handle.updates[-1] == alone.handle.updates[-1]
 
 
 def test_a_cell_that_runs_makes_pictures_anew(monkeypatch):
     """It may have trained on what the plot function reads."""
     plot, cells = Drawn(), [3]
-    monkeypatch.setattr(widgets, "_cells_run", lambda: cells[0])
+    monkeypatch.setattr(ahead, "_cells_run", lambda: cells[0])
     made = explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean"))
     moved(made, mean=0.1)
     assert plot.asked == [(0.1, "line"), (0.0, "line"), (0.2, "line")]
@@ -169,15 +169,96 @@ def test_a_cell_that_runs_makes_pictures_anew(monkeypatch):
 
 def test_no_picture_is_drawn_ahead_of_a_cell_that_has_run(monkeypatch):
     plot, cells = Drawn(), iter([3, 3, 4])
-    monkeypatch.setattr(widgets, "_cells_run", lambda: next(cells, 4))
+    monkeypatch.setattr(ahead, "_cells_run", lambda: next(cells, 4))
     moved(explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean")), mean=0.1)
     assert plot.asked == [(0.1, "line"), (0.0, "line")]
+
+
+class Held(Drawn):
+    """A plot function that draws one picture only when it is let go."""
+
+    def __init__(self, slow: float):
+        super().__init__()
+        self.slow, self.begun, self.go = slow, Event(), Event()
+
+    def __call__(self, mean: float = 0.5) -> Picture:
+        if mean == self.slow:
+            self.begun.set()
+            self.let_go = self.go.wait(10)
+        return super().__call__(mean)
+
+
+def held_at(plot: Held, then) -> Explorer:
+    """Move to 0.1, and do something while the plot function draws the next picture ahead."""
+    made = explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean"))
+
+    async def move():
+        made.controls["mean"].value = 0.1
+        await asyncio.to_thread(plot.begun.wait, 10)
+        first = made.pictures.ahead
+        then(made)
+        plot.go.set()
+        await asyncio.wait([first, made.pictures.ahead])
+
+    asyncio.run(move())
+    assert plot.let_go, "the event loop waited for the drawing"
+    return made
+
+
+def test_a_key_does_not_wait_for_the_picture_that_is_drawn_ahead():
+    plot, shown = Held(slow=0.0), []
+
+    def back(made):
+        made.pictures.known[("0.2",)] = ({"text/plain": "known"}, {})
+        made.controls["mean"].value = 0.2
+        shown.extend(update["text/plain"] for update in made.handle.updates)
+
+    held_at(plot, back)
+    assert shown == ["a line to 0.1", "known"]
+
+
+def test_a_picture_that_was_being_drawn_when_a_cell_ran_is_not_kept(monkeypatch):
+    plot, cells = Held(slow=0.0), [3]
+    monkeypatch.setattr(ahead, "_cells_run", lambda: cells[0])
+
+    def run_a_cell(made):
+        cells[0] = 4
+        made.pictures.known[("0.2",)] = ({"text/plain": "old"}, {})
+        plot.go.set()
+        made.controls["mean"].value = 0.2
+
+    made = held_at(plot, run_a_cell)
+    made.controls["mean"].value = 0.0
+    assert plot.asked.count((0.0, "line")) == 2, "once before the cell, once after it"
+    assert made.handle.updates[1]["text/plain"] == "a line to 0.2", "nor what was known"
+
+
+def test_a_held_key_draws_nothing_ahead(monkeypatch):
+    plot = Drawn()
+    monkeypatch.setattr(ahead, "PAUSE", 0.2)
+    made = explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean"))
+
+    async def hold():
+        for value in (0.1, 0.2, 0.3, 0.4):
+            made.controls["mean"].value = value
+            await asyncio.sleep(0.02)
+        await made.pictures.ahead
+
+    asyncio.run(hold())
+    assert [mean for mean, _ in plot.asked] == [0.1, 0.2, 0.3, 0.4, 0.5]
+
+
+def test_what_the_next_key_is_less_likely_to_ask_for_is_drawn_later(monkeypatch):
+    slept, sleep = [], asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds: slept.append(seconds) or sleep(0))
+    moved(explorer(Drawn(), mean=slider(0.0, 1.0, 0.1, "mean")), mean=0.1)
+    assert slept == [ahead.PAUSE, ahead.REST]
 
 
 def test_slow_pictures_are_not_drawn_ahead(monkeypatch):
     """A cell that the reader runs next would wait for them."""
     plot = Drawn()
-    monkeypatch.setattr(widgets, "QUICK", 1e-6)
+    monkeypatch.setattr(ahead, "QUICK", 1e-6)
     moved(explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean")), mean=0.1)
     assert plot.asked == [(0.1, "line")]
 
@@ -191,11 +272,11 @@ def test_an_exception_ahead_is_told_when_the_control_moves_there():
 
 
 def test_only_so_many_pictures_are_kept(monkeypatch):
-    monkeypatch.setattr(widgets, "KNOWN", 3)
+    monkeypatch.setattr(ahead, "KNOWN", 3)
     made = explorer(mean=slider(0.0, 1.0, 0.1, "mean"))
     for value in (0.31, 0.32, 0.33, 0.34):
         made.controls["mean"].value = value
-    assert list(made.known) == [("0.32",), ("0.33",), ("0.34",)]
+    assert list(made.pictures.known) == [("0.32",), ("0.33",), ("0.34",)]
 
 
 def test_a_control_without_an_argument_is_named():
