@@ -108,8 +108,6 @@
       cell.node.classList.toggle("cp-fold", isCode(cell) && (has(cell, "figure") || has(cell, "widget")));
     }
     if (top) {
-      notebook.deselectAll();
-      notebook.activeCellIndex = notebook.widgets.indexOf(page.cells.find(isCode) ?? page.cells[0]);
       notebook.mode = "command";
       notebook.node.focus({ preventScroll: true });
       const toTop = () => ((notebook.outerNode ?? notebook.node).scrollTop = 0);
@@ -119,6 +117,17 @@
     document.body.style.setProperty("--cp-zoom", Math.max(1, innerWidth / 1280));
     draw();
     ensure(page).catch((error) => say(`This page was not run: ${error.message ?? error}`, true));
+  }
+
+  // JupyterLab takes a tenth of a second to make another cell the active one (it sets the cursor of
+  // every editor): only a key that is meant for a cell makes it one of the page.
+  function activate() {
+    const notebook = panels.get(plan.route[place.stop].notebook).content;
+    const hidden = (cell) => !cell || cell.node.classList.contains("cp-off");
+    if (!hidden(notebook.activeCell)) return;
+    const shown = notebook.widgets.filter((cell) => !hidden(cell));
+    notebook.deselectAll();
+    notebook.activeCellIndex = notebook.widgets.indexOf(shown.find(isCode) ?? shown[0]);
   }
 
   // What a step longer than the screen has below: a clicker has no other key for it.
@@ -366,15 +375,15 @@
 
   // --- keys ----------------------------------------------------------------------------------------
   function keys(event) {
-    if (event.ctrlKey || event.altKey || event.metaKey || !place) return;
-    const act = {
+    if (!place) return;
+    const act = !event.ctrlKey && !event.altKey && !event.metaKey && {
       PageDown: () => move(1, event.shiftKey),
       PageUp: () => move(-1, event.shiftKey),
       F8: openNotes,
       F9: revive,
       F10: () => document.body.classList.toggle("cp-code"),
     }[event.key];
-    if (!act) return;
+    if (!act) return activate();
     event.preventDefault();
     event.stopImmediatePropagation();
     act();

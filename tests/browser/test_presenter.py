@@ -244,6 +244,24 @@ def test_notes_are_in_a_window_of_their_own(stage):
     popup.value.close()
 
 
+@pytest.mark.parametrize("stage", ["09"], indirect=True)
+def test_a_key_for_a_cell_reaches_the_one_on_the_screen(stage):
+    opened = stage.opened
+    press_until(opened, "Shift+PageUp", "first step")
+    shown = opened.locator(".jp-CodeCell:not(.cp-off)")
+    for _ in range(2):  # from the first page with code, and from a later one
+        step(opened)
+        while not shown.count():
+            step(opened)
+        where, prompt = title(opened), shown.first.locator(".jp-InputPrompt")
+        before = prompt.text_content()
+        opened.keyboard.press("Control+Enter")
+        expect(prompt).not_to_have_text(before, timeout=30_000)
+        expect(prompt).to_have_text(re.compile(r"\[\d+\]"), timeout=60_000)
+        assert title(opened) == where
+        assert opened.locator(".jp-CodeCell.jp-mod-active:not(.cp-off)").count() == 1
+
+
 def kernels(server: subprocess.Popen) -> list[int]:
     listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout
     rows = [row.split(None, 2) for row in listed.splitlines()]
