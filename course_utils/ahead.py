@@ -68,13 +68,15 @@ class Pictures:
 def _kept(draw: Callable[[dict], Mime], values: dict, known: dict[tuple, Mime]) -> Mime:
     """The picture at some values, out of `known` or drawn and put there."""
     key = _key(values)
-    if key not in known:
+    picture = known.get(key)
+    if picture is None:
         with _drawing:
-            if key not in known:  # drawn by the other thread meanwhile
-                known[key] = draw(values)
+            picture = known.get(key)  # drawn by the other thread meanwhile
+            if picture is None:
+                picture = known[key] = draw(values)
                 for old in list(known)[:-KNOWN]:
                     del known[old]
-    return known[key]
+    return picture
 
 
 def _key(values: dict) -> tuple:
