@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 
 import pytest
@@ -13,6 +14,9 @@ atexit.register(shutil.rmtree, _state, ignore_errors=True)
 os.environ["COURSE_PROGRESS"] = os.path.join(_state, "progress.jsonl")  # never the reader's own
 os.environ["COURSE_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("COURSE_BUDGET", None)
+# A script that starts the tests in the background leaves Ctrl-C ignored; a notebook never does.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def require(name: str, available: bool, reason: str) -> None:
