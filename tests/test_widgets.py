@@ -256,7 +256,7 @@ def test_what_the_next_key_is_less_likely_to_ask_for_is_drawn_later(monkeypatch)
 
 
 def test_slow_pictures_are_not_drawn_ahead(monkeypatch):
-    """A cell that the reader runs next would wait for them."""
+    """A key that asks for another picture would wait for them: one is drawn at a time."""
     plot = Drawn()
     monkeypatch.setattr(ahead, "QUICK", 1e-6)
     moved(explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean")), mean=0.1)
