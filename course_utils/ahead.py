@@ -25,14 +25,18 @@ _drawing = Lock()  # figures are drawn one at a time
 class Pictures:
     """The pictures of a plot function by its values.
 
-    They are forgotten when a cell of the notebook runs, which may change what the function reads.
+    They are forgotten when a cell of the notebook has run: it may change what the function reads.
+    `page` is told of each new picture and its values, and None when all are forgotten.
     """
 
-    def __init__(self, draw: Callable[[dict], Mime]) -> None:
-        self.draw = draw
+    def __init__(
+        self, draw: Callable[[dict], Mime], page: Callable[[dict | None, Mime | None], None]
+    ) -> None:
+        self.draw, self.page = draw, page
         self.known: dict[tuple, Mime] = {}
-        self.cells_run: int | None = None
         self.ahead: asyncio.Task | None = None
+        if shell := _shell():
+            shell.events.register("post_run_cell", self.forget)
 
     def at(self, values: dict, beside: Iterable[dict] = ()) -> Mime:
         """The picture at some values, kept or drawn now; those beside it follow in the background.
@@ -41,28 +45,43 @@ class Pictures:
         """
         if self.ahead is not None:
             self.ahead.cancel()
-        if self.cells_run != (cells_run := _cells_run()):
-            self.known = {}
-        self.cells_run, begun = cells_run, time.monotonic()
-        picture = _kept(self.draw, values, self.known)
+        begun = time.monotonic()
+        new, known = _key(values) not in self.known, self.known
+        picture = _kept(self.draw, values, known)
+        if new:
+            self._tell(values, picture, known)
         if time.monotonic() - begun < QUICK:
             with contextlib.suppress(RuntimeError):  # no event loop: this is no notebook
                 loop = asyncio.get_running_loop()
                 self.ahead = loop.create_task(self._look_ahead(beside))
         return picture
 
+    def forget(self, ran: object = None) -> None:
+        """Drop all pictures, because a cell `ran`, in a thread that may not be the controls'."""
+        known, self.known = self.known, {}
+        if known:
+            self.page(None, None)
+
+    def _tell(self, values: dict, picture: Mime, known: dict) -> None:
+        """Let the page know a picture, unless a cell ran while it was drawn."""
+        if known is self.known:
+            self.page(values, picture)
+
     async def _look_ahead(self, beside: Iterable[dict]) -> None:
         """Draw what is not known yet, each after a pause in which a key may come."""
-        loop, pause = asyncio.get_running_loop(), PAUSE
+        loop, known, pause = asyncio.get_running_loop(), self.known, PAUSE
         for values in beside:
-            if _key(values) in self.known:
+            if _key(values) in known:
                 continue
             await asyncio.sleep(pause)
-            if self.cells_run != _cells_run():
-                return
-            with contextlib.suppress(Exception):  # told when a control moves there
-                await loop.run_in_executor(_worker, _kept, self.draw, values, self.known)
             pause = REST
+            if known is not self.known:  # a cell has run
+                return
+            try:
+                picture = await loop.run_in_executor(_worker, _kept, self.draw, values, known)
+            except Exception:  # told when a control moves there
+                continue
+            self._tell(values, picture, known)
 
 
 def _kept(draw: Callable[[dict], Mime], values: dict, known: dict[tuple, Mime]) -> Mime:
@@ -84,9 +103,8 @@ def _key(values: dict) -> tuple:
     return tuple(f"{v:.9g}" if isinstance(v, float) else repr(v) for v in values.values())
 
 
-def _cells_run() -> int | None:
-    """How many cells this kernel has run."""
+def _shell() -> object | None:
+    """The IPython that runs the notebook's cells, if this is a notebook."""
     from IPython import get_ipython
 
-    shell = get_ipython()
-    return shell.execution_count if shell else None
+    return get_ipython()

@@ -6,11 +6,13 @@ stored notebook.
 
 from __future__ import annotations
 
+import functools
 import html
 import inspect
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_utils.ahead import Mime, Pictures
@@ -22,40 +24,6 @@ if TYPE_CHECKING:  # slow imports, made where they are used
 LABEL = {"description_width": "16em"}
 WIDE = {"width": "56em", "max_width": "100%"}  # a track that a step of the slider can be seen on
 NOTE = "Run this cell to move the sliders."
-# What ipywidgets leaves out: handles, readouts and rows of buttons get their label as their name,
-# buttons say which one is pressed, what has the focus is seen, and a figure that stands still for
-# a second has its description read out. Run by the style's load, once for each view.
-ACCESSIBLE = """<style onload="
-const box = this.closest('.widget-vbox'), said = this.nextElementSibling;
-const set = (node, values) => Object.entries(values).forEach(pair => node?.setAttribute(...pair));
-const press = () => box.querySelectorAll('.widget-toggle-button').forEach(
-  b => set(b, {'aria-pressed': b.classList.contains('mod-active')}));
-const name = () => { for (const row of box.children) {
-  const label = row.querySelector('.widget-label')?.textContent;
-  if (!label) continue;
-  set(row.querySelector('[role=slider]'), {'aria-label': label});
-  const typed = {role: 'textbox', 'aria-label': label + ', as a number'};
-  set(row.querySelector('.widget-readout'), typed);
-  if (row.matches('.widget-toggle-buttons')) set(row, {role: 'group', 'aria-label': label});
-} press(); };
-setTimeout(name); setTimeout(name, 500);
-new MutationObserver(press).observe(box, {subtree: true, attributeFilter: ['class']});
-const area = this.closest('.jp-OutputArea');
-let waiting, last;
-const heard = new MutationObserver(() => {
-  if (!said.isConnected) return heard.disconnect();
-  const alt = [...area.querySelectorAll('img')].at(-1)?.alt;
-  if (!alt || alt === last) return;
-  clearTimeout(waiting);
-  if (last) waiting = setTimeout(() => { said.textContent = alt; }, 1000);
-  last = alt;
-});
-if (area) heard.observe(area, {subtree: true, childList: true});
-">
-.widget-slider .noUi-handle:focus-visible, .jupyter-button.widget-toggle-button:focus-visible,
-.widget-readout:focus-visible { outline: 3px solid #0072B2; outline-offset: 2px; }
-</style><span role="status" style="position: absolute; width: 1px; height: 1px; overflow: hidden;
-clip-path: inset(50%)"></span>"""
 
 
 def slider(
@@ -135,7 +103,9 @@ class Explorer:
         self.plot, self.controls = plot, controls
         self.stage: dict = {}
         self.handle: Any = None
-        self.pictures = Pictures(lambda values: bundle(self._picture(values), palette=False))
+        self.page: Any = None
+        draw = lambda values: bundle(self._picture(values), palette=False)  # noqa: E731
+        self.pictures = Pictures(draw, self._tell_page)
         arguments = inspect.signature(plot).parameters
         for name, control in controls.items():
             if name not in arguments:
@@ -153,8 +123,9 @@ class Explorer:
         import ipywidgets
         from IPython.display import display
 
-        names = ipywidgets.HTML(ACCESSIBLE, layout={"height": "0", "margin": "0"})
-        box = ipywidgets.VBox([*self.controls.values(), names])
+        controls = list(self.controls.values())
+        self.page = _page_part()(controls=controls, layout={"height": "0", "margin": "0"})
+        box = ipywidgets.VBox([*controls, self.page])
         view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
         data = {"text/plain": NOTE, "application/vnd.jupyter.widget-view+json": view}
         display(data, raw=True)
@@ -190,6 +161,17 @@ class Explorer:
             for value in _next_to(control, change.old if control is change.owner else values[name]):
                 yield {**values, name: value}
 
+    def _tell_page(self, values: dict | None, picture: Mime | None) -> None:
+        """Let the page show this picture by itself when the controls move there; None: forget."""
+        if self.page is None:
+            return
+        if values is None:
+            self.page.send({"forget": True})
+            return
+        places = [_place(control, values[name]) for name, control in self.controls.items()]
+        data, _ = picture
+        self.page.send({"at": places, "alt": data["text/plain"], "png": data["image/png"]})
+
     def _ipython_display_(self) -> None:
         """Nothing: `explore` has displayed it already."""
 
@@ -197,6 +179,20 @@ class Explorer:
         if self.handle is not None:
             markup = f'<pre style="color: #B00020">{html.escape(text)}</pre>'
             self.handle.update({"text/plain": text, "text/html": markup}, raw=True)
+
+
+@functools.cache
+def _page_part() -> type:
+    """The widget of no height that runs explorer.js beside the controls."""
+    import anywidget
+    import ipywidgets
+    import traitlets
+
+    class PagePart(anywidget.AnyWidget):
+        _esm = Path(__file__).with_name("explorer.js")
+        controls = traitlets.List().tag(sync=True, **ipywidgets.widget_serialization)
+
+    return PagePart
 
 
 def live(steps: Iterator, draw: Callable[[list], Picture], seconds: float = 1.0) -> Iterator:
@@ -230,14 +226,23 @@ def _draw(
 def _next_to(control: Any, before: Any) -> list:
     """The values one step off a slider's, or all of a row of buttons: the likeliest first."""
     if hasattr(control, "options"):
-        values = [one[1] if isinstance(one, tuple) else one for one in control.options]
-        old = values.index(before)
+        values, old = _options(control), _place(control, before)
         places = range(len(values))
         near = sorted(places, key=lambda place: (abs(place - control.index), -abs(place - old)))
         return [values[place] for place in near]
     values = [round(control.value + step, 9) for step in (control.step, -control.step)]
     values.sort(key=lambda value: -abs(value - before))
     return [value for value in values if control.min <= value <= control.max]
+
+
+def _options(control: Any) -> list:
+    """What a row of buttons can stand at."""
+    return [one[1] if isinstance(one, tuple) else one for one in control.options]
+
+
+def _place(control: Any, value: Any) -> Any:
+    """What the page knows a value by: its number in a row of buttons, else the value itself."""
+    return _options(control).index(value) if hasattr(control, "options") else value
 
 
 def _empty_display() -> Any:

@@ -7,6 +7,8 @@ from threading import Event
 
 import ipywidgets
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from course_utils import ahead, widgets
 from course_utils.plots.base import Picture, subplots
@@ -26,6 +28,16 @@ class Handle:
         self.updates.append(data)
 
 
+class Page:
+    """Stands in for the part in the browser and keeps what it was told."""
+
+    def __init__(self):
+        self.told = []
+
+    def send(self, message):
+        self.told.append("forget" if "forget" in message else (message["at"], message["alt"]))
+
+
 def curve(mean: float = 0.5, kind: str = "line") -> Picture:
     figure, ((ax,),) = subplots(width=3, height=2)
     ax.plot([0, mean], [0, 1])
@@ -40,7 +52,7 @@ def breaks(mean: float = 0.5) -> Picture:
 
 def explorer(plot=curve, **controls):
     made = Explorer(plot, controls)
-    made.handle = Handle()
+    made.handle, made.page = Handle(), Page()
     return made
 
 
@@ -155,23 +167,37 @@ def test_a_picture_drawn_ahead_is_the_picture_drawn_there():
     assert early.handle.updates[-1] == alone.handle.updates[-1]
 
 
-def test_a_cell_that_runs_makes_pictures_anew(monkeypatch):
+@pytest.fixture
+def shell(monkeypatch):
+    """The IPython of a notebook."""
+    made = InteractiveShell(config=Config(HistoryManager={"enabled": False}))
+    monkeypatch.setattr(ahead, "_shell", lambda: made)
+    return made
+
+
+def test_a_cell_that_runs_makes_pictures_anew(shell):
     """It may have trained on what the plot function reads."""
-    plot, cells = Drawn(), [3]
-    monkeypatch.setattr(ahead, "_cells_run", lambda: cells[0])
+    plot = Drawn()
     made = explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean"))
     moved(made, mean=0.1)
     assert plot.asked == [(0.1, "line"), (0.0, "line"), (0.2, "line")]
-    cells[0] = 4
+    shell.run_cell("pass")
     made.controls["mean"].value = 0.2
     assert plot.asked[3:] == [(0.2, "line")]
 
 
-def test_no_picture_is_drawn_ahead_of_a_cell_that_has_run(monkeypatch):
-    plot, cells = Drawn(), iter([3, 3, 4])
-    monkeypatch.setattr(ahead, "_cells_run", lambda: next(cells, 4))
-    moved(explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean")), mean=0.1)
-    assert plot.asked == [(0.1, "line"), (0.0, "line")]
+def test_the_page_is_told_of_every_picture_and_of_cells_that_run(shell):
+    kinds = choice(["line", "bar"], "kind")
+    made = explorer(mean=slider(0.0, 1.0, 0.1, "mean"), kind=kinds)
+    moved(made, mean=0.1)
+    drawn = [([0.1, 0], "a line to 0.1"), ([0.0, 0], "a line to 0"), ([0.2, 0], "a line to 0.2")]
+    drawn += [([0.1, 1], "a bar to 0.1")]
+    assert made.page.told == drawn, "the places of the controls: a number of a row of buttons"
+    made.controls["mean"].value = 0.2
+    assert made.page.told == drawn, "it has that one"
+    shell.run_cell("pass")
+    shell.run_cell("pass")
+    assert made.page.told == [*drawn, "forget"], "once: there was nothing to forget any more"
 
 
 class Held(Drawn):
@@ -217,20 +243,28 @@ def test_a_key_does_not_wait_for_the_picture_that_is_drawn_ahead():
     assert shown == ["a line to 0.1", "known"]
 
 
-def test_a_picture_that_was_being_drawn_when_a_cell_ran_is_not_kept(monkeypatch):
-    plot, cells = Held(slow=0.0), [3]
-    monkeypatch.setattr(ahead, "_cells_run", lambda: cells[0])
+def test_a_picture_that_was_being_drawn_when_a_cell_ran_is_not_kept(shell):
+    plot = Held(slow=0.0)
 
     def run_a_cell(made):
-        cells[0] = 4
         made.pictures.known[("0.2",)] = ({"text/plain": "old"}, {})
+        shell.run_cell("pass")
         plot.go.set()
         made.controls["mean"].value = 0.2
 
     made = held_at(plot, run_a_cell)
+    told = [alt for _, alt in made.page.told[made.page.told.index("forget") + 1 :]]
+    assert told == ["a line to 0.2", "a line to 0.3", "a line to 0.1"], "nor does the page get it"
     made.controls["mean"].value = 0.0
     assert plot.asked.count((0.0, "line")) == 2, "once before the cell, once after it"
     assert made.handle.updates[1]["text/plain"] == "a line to 0.2", "nor what was known"
+
+
+def test_nothing_more_is_drawn_ahead_when_a_cell_has_run(shell):
+    plot = Held(slow=0.0)
+    made = held_at(plot, lambda made: shell.run_cell("pass"))
+    assert plot.asked == [(0.1, "line"), (0.0, "line")]
+    assert made.page.told == [([0.1], "a line to 0.1"), "forget"], "of one that is old by now"
 
 
 def test_a_held_key_draws_nothing_ahead(monkeypatch):
@@ -349,17 +383,15 @@ def test_a_control_says_its_label_and_redraws_while_it_moves(made):
     assert getattr(made, "continuous_update", True)
 
 
-def test_the_controls_are_shown_with_what_names_them_in_the_page(monkeypatch):
+def test_the_controls_are_shown_with_their_part_in_the_page(monkeypatch):
     shown = []
     monkeypatch.setattr(widgets, "_empty_display", Handle)
     monkeypatch.setattr(ipywidgets, "VBox", lambda children: shown.append(children) or HIDDEN)
     made = Explorer(curve, {"mean": slider(0.0, 2.0, 0.1, "mean")})
     made.display()
-    [(control, names)] = shown
-    assert control is made.controls["mean"]
-    for attribute in ("aria-label", "aria-pressed", 'role="status"', ":focus-visible"):
-        assert attribute in names.value
-    assert names.layout.height == "0", "takes no room above the figure"
+    assert shown == [[made.controls["mean"], made.page]]
+    assert made.page.controls == [made.controls["mean"]]
+    assert made.page.layout.height == "0", "takes no room above the figure"
 
 
 def test_a_redraw_keeps_its_figure_and_equals_a_fresh_drawing():
