@@ -78,7 +78,7 @@ def present(
     with tempfile.TemporaryDirectory() as folder:
         options = presenter.prepare(Path(folder), route, section, bool(lesson), not light)
         address = f"/doc/tree/{first.notebook.relative_to(ROOT).as_posix()}"
-        print("PageDown and PageUp step, with Shift by section; F8 notes, F9 new kernel, F10 code.")
+        print("PageDown, PageUp step, Shift: section; F7 exercises, F8 notes, F9 kernel, F10 code")
         _serve("127.0.0.1", port, address, browser, options)
 
 

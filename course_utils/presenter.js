@@ -39,6 +39,7 @@
   let place = null; // { stop: index into plan.route, id: the first cell of the page }
   let busy = 0; // counts the runs: a newer one ends an older one
   let notes = null;
+  let exercises = true; // F7 leaves them out
   const ran = new Map(); // path -> ids of the cells that its present kernel has run
   const prepared = new Set(); // paths that are run as far as they will be before their page is shown
   const spent = {}; // section -> seconds
@@ -97,6 +98,13 @@
     return at < 0 ? Math.max(0, pages.findIndex((page) => page.stop === place.stop)) : at;
   }
 
+  // The next page that is to be shown, or the same one where there is none.
+  function beside(pages, at, by) {
+    let to = at + by;
+    while (!exercises && pages[to] && has(pages[to].cells[0], "exercise")) to += by;
+    return pages[to] ? to : at;
+  }
+
   // --- showing -----------------------------------------------------------------------------------
   function show(page, top = true) {
     const notebook = page.panel.content;
@@ -143,7 +151,7 @@
     const pages = walk();
     const at = whereIn(pages);
     if (by > 0 && !bySection && scrolledOn(pages[at])) return;
-    let to = Math.min(pages.length - 1, Math.max(0, at + by));
+    let to = beside(pages, at, by);
     if (bySection) {
       const start = (index) => pages.findIndex((p) => p.stop === pages[index].stop);
       const next = pages.findIndex((p, i) => i > at && p.stop !== pages[at].stop);
@@ -151,7 +159,14 @@
       else to = at > start(at) ? start(at) : start(Math.max(0, at - 1));
     }
     if (to !== at) show(pages[to]);
-    else say(by > 0 ? "This is the last step." : "This is the first step.");
+    else say(by > 0 ? `This is the last step: ${minutes(plan.route)}.` : "This is the first step.");
+  }
+
+  function leaveOut() {
+    exercises = !exercises;
+    say(exercises ? "With exercises." : "Exercises are left out; F7 brings them back.");
+    remember();
+    draw();
   }
 
   function refresh() {
@@ -305,7 +320,7 @@
       ran: [...done(path)],
       prepared: prepared.has(path),
     }]));
-    localStorage.setItem(MEMORY, JSON.stringify({ launch: plan.launch, place, spent, kernels }));
+    localStorage.setItem(MEMORY, JSON.stringify({ launch: plan.launch, place, spent, kernels, exercises }));
   }
 
   // --- the bar and the notes -----------------------------------------------------------------------
@@ -335,10 +350,14 @@
     const title = pages[at].section ? name : heading(pages[at]);
     part("title").textContent = `${title} · ${ofStop.indexOf(pages[at]) + 1}/${ofStop.length}`;
     const now = new Date().toTimeString().slice(0, 5);
-    const minutes = Math.floor((spent[stop.id] ?? 0) / 60);
-    part("time").textContent = `${minutes} of ${stop.minutes} min · ${now}`;
-    part("time").classList.toggle("cp-late", minutes >= stop.minutes);
+    part("time").textContent = `${minutes([stop])} · ${now}`;
+    part("time").classList.toggle("cp-late", (spent[stop.id] ?? 0) >= 60 * stop.minutes);
     if (notes && !notes.closed) drawNotes(pages, at);
+  }
+
+  function minutes(stops) {
+    const seconds = stops.reduce((sum, stop) => sum + (spent[stop.id] ?? 0), 0);
+    return `${Math.floor(seconds / 60)} of ${stops.reduce((sum, stop) => sum + stop.minutes, 0)} min`;
   }
 
   function heading(page) {
@@ -347,13 +366,14 @@
   }
 
   function drawNotes(pages, at) {
+    const next = beside(pages, at, 1);
     const said = pages[at].cells.map((cell) => cell.model.getMetadata("notes")).filter(Boolean);
     const body = notes.document.body;
     const lines = [
       ["p", `${part("time").textContent} · ${part("title").textContent}`],
       ["h1", heading(pages[at])],
       ["div", said.flat().join("\n\n") || "No notes for this step."],
-      ["p", `Next: ${heading(pages[at + 1])}`],
+      ["p", `Next: ${heading(next === at ? null : pages[next])}`],
     ];
     body.replaceChildren(...lines.map(([kind, text]) => {
       const node = notes.document.createElement(kind);
@@ -379,6 +399,7 @@
     const act = !event.ctrlKey && !event.altKey && !event.metaKey && {
       PageDown: () => move(1, event.shiftKey),
       PageUp: () => move(-1, event.shiftKey),
+      F7: leaveOut,
       F8: openNotes,
       F9: revive,
       F10: () => document.body.classList.toggle("cp-code"),
@@ -443,6 +464,7 @@
     say("Opening …", true);
     remembered = lastPlace();
     Object.assign(spent, remembered.spent);
+    exercises = remembered.exercises ?? true;
     const first = plan.route.findIndex((stop) => stop.id === plan.start);
     const wanted = remembered.place ?? { stop: Math.max(0, first), id: "" };
     const order = [plan.route[wanted.stop].notebook, ...paths()];

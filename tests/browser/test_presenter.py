@@ -245,6 +245,24 @@ def test_notes_are_in_a_window_of_their_own(stage):
 
 
 @pytest.mark.parametrize("stage", ["09"], indirect=True)
+def test_exercises_are_left_out_with_a_key(stage):
+    """The last one stands between steps that are kept; the choice outlives a reload."""
+    opened = stage.opened
+    press_until(opened, "Shift+PageDown", "last step")
+    after = exercise = opened.evaluate(STATE)["text"]
+    while not exercise[0].startswith("Exercise "):
+        after, exercise = exercise, step(opened, "PageUp")["text"]
+    before = step(opened, "PageUp")["text"]
+    opened.keyboard.press("F7")
+    opened.reload()
+    quiet(opened, 60)
+    assert step(opened)["text"] == after
+    assert step(opened, "PageUp")["text"] == before
+    opened.keyboard.press("F7")
+    assert step(opened)["text"] == exercise
+
+
+@pytest.mark.parametrize("stage", ["09"], indirect=True)
 def test_a_key_for_a_cell_reaches_the_one_on_the_screen(stage):
     opened = stage.opened
     press_until(opened, "Shift+PageUp", "first step")
