@@ -1,3 +1,3 @@
-"""The tests; `typecheck` is imported here so that pytest's jaxtyping option finds it by name."""
+"""The tests; `typecheck` is imported here so that the hook of conftest.py finds it by name."""
 
 from tests import typecheck as typecheck

@@ -5,8 +5,10 @@ import os
 import shutil
 import signal
 import tempfile
+from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
 
 _state = tempfile.mkdtemp(prefix="course-tests-")
 atexit.register(shutil.rmtree, _state, ignore_errors=True)
@@ -17,6 +19,15 @@ os.environ.pop("COURSE_BUDGET", None)
 # A script that starts the tests in the background leaves Ctrl-C ignored; a notebook never does.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# Only modules that name shapes are checked for them: the hook makes every call of a module slower.
+_package = Path(__file__).parent.parent / "course_utils"
+_shaped = [path for path in _package.glob("*.py") if "jaxtyping" in path.read_text("utf-8")]
+install_import_hook([f"course_utils.{path.stem}" for path in _shaped], "tests.typecheck.shapes")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The plots take minutes: they begin first, so that two workers end together."""
+    items.sort(key=lambda item: item.path.name != "test_plots.py")
 
 
 def require(name: str, available: bool, reason: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
-from jaxtyping import config
+from jaxtyping import TypeCheckError, config
 from scipy.integrate import quad
 from torch.distributions import (
     Categorical,
@@ -86,6 +86,12 @@ def as_a_user():
 
 
 # --- Gaussians
+
+
+def test_the_test_run_checks_shapes():
+    """A (4, 2) against a (4, 1) would broadcast, silently."""
+    with pytest.raises(TypeCheckError, match="log_var"):
+        normal_log_prob(normal(4, 2), normal(4, 2), normal(4, 1))
 
 
 def test_normal_log_prob_is_torchs_and_keeps_shape_and_dtype():
