@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 KNOWN = 32  # pictures that are kept
-PAUSE = 0.1  # seconds without a move before the next picture is drawn: a held key comes sooner
+PAUSE = 0.05  # seconds without a move before the next picture is drawn: a held key comes sooner
 REST = 0.5  # seconds before each of the others, which the next key is less likely to ask for
 QUICK = 1.0  # seconds: after a picture that took longer none is drawn ahead, a key would wait
 Mime = tuple[dict, dict]  # data and metadata, as `display` takes them
