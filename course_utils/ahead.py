@@ -34,6 +34,7 @@ class Pictures:
     ) -> None:
         self.draw, self.page = draw, page
         self.known: dict[tuple, Mime] = {}
+        self.told: dict[tuple, None] = {}  # what the page has: a key may end the wait for one
         self.ahead: asyncio.Task | None = None
         if shell := _shell():
             shell.events.register("post_run_cell", self.forget)
@@ -45,11 +46,9 @@ class Pictures:
         """
         if self.ahead is not None:
             self.ahead.cancel()
-        begun = time.monotonic()
-        new, known = _key(values) not in self.known, self.known
+        begun, known = time.monotonic(), self.known
         picture = _kept(self.draw, values, known)
-        if new:
-            self._tell(values, picture, known)
+        self._tell(values, picture, known)
         if time.monotonic() - begun < QUICK:
             with contextlib.suppress(RuntimeError):  # no event loop: this is no notebook
                 loop = asyncio.get_running_loop()
@@ -58,20 +57,22 @@ class Pictures:
 
     def forget(self, ran: object = None) -> None:
         """Drop all pictures, because a cell `ran`, in a thread that may not be the controls'."""
-        known, self.known = self.known, {}
+        known, self.known, self.told = self.known, {}, {}
         if known:
             self.page(None, None)
 
     def _tell(self, values: dict, picture: Mime, known: dict) -> None:
-        """Let the page know a picture, unless a cell ran while it was drawn."""
-        if known is self.known:
+        """Let the page know a picture, unless it does, or a cell ran while it was drawn."""
+        if known is self.known and _key(values) not in self.told:
+            self.told[_key(values)] = None
+            _keep_last(self.told)
             self.page(values, picture)
 
     async def _look_ahead(self, beside: Iterable[dict]) -> None:
         """Draw what is not known yet, each after a pause in which a key may come."""
         loop, known, pause = asyncio.get_running_loop(), self.known, PAUSE
         for values in beside:
-            if _key(values) in known:
+            if _key(values) in self.told:
                 continue
             await asyncio.sleep(pause)
             pause = REST
@@ -93,9 +94,14 @@ def _kept(draw: Callable[[dict], Mime], values: dict, known: dict[tuple, Mime]) 
             picture = known.get(key)  # drawn by the other thread meanwhile
             if picture is None:
                 picture = known[key] = draw(values)
-                for old in list(known)[:-KNOWN]:
-                    del known[old]
+                _keep_last(known)
     return picture
+
+
+def _keep_last(pictures: dict) -> None:
+    """Drop all but the last KNOWN, as the page does."""
+    for old in list(pictures)[:-KNOWN]:
+        del pictures[old]
 
 
 def _key(values: dict) -> tuple:

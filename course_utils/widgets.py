@@ -104,8 +104,7 @@ class Explorer:
         self.stage: dict = {}
         self.handle: Any = None
         self.page: Any = None
-        draw = lambda values: bundle(self._picture(values), palette=False)  # noqa: E731
-        self.pictures = Pictures(draw, self._tell_page)
+        self.pictures = Pictures(self._drawn, self._tell_page)
         arguments = inspect.signature(plot).parameters
         for name, control in controls.items():
             if name not in arguments:
@@ -148,6 +147,9 @@ class Explorer:
     def _picture(self, values: dict) -> Picture:
         with reused_figures(self.stage):
             return self.plot(**values)
+
+    def _drawn(self, values: dict) -> Mime:
+        return bundle(self._picture(values), palette=False)
 
     def _moved(self, change: Any) -> Mime:
         """The picture where the controls stand now; those of the next key follow."""

@@ -20,9 +20,10 @@ os.environ.pop("COURSE_BUDGET", None)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # Only modules that name shapes are checked for them: the hook makes every call of a module slower.
-_package = Path(__file__).parent.parent / "course_utils"
-_shaped = [path for path in _package.glob("*.py") if "jaxtyping" in path.read_text("utf-8")]
-install_import_hook([f"course_utils.{path.stem}" for path in _shaped], "tests.typecheck.shapes")
+_root = Path(__file__).parent.parent
+_modules = [path.relative_to(_root) for path in (_root / "course_utils").rglob("*.py")]
+_shaped = [path for path in _modules if "jaxtyping" in (_root / path).read_text("utf-8")]
+install_import_hook([".".join(p.with_suffix("").parts) for p in _shaped], "tests.typecheck.shapes")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

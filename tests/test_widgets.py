@@ -235,7 +235,7 @@ def test_a_key_does_not_wait_for_the_picture_that_is_drawn_ahead():
     plot, shown = Held(slow=0.0), []
 
     def back(made):
-        made.pictures.known[("0.2",)] = ({"text/plain": "known"}, {})
+        made.pictures.known[("0.2",)] = ({"text/plain": "known", "image/png": ""}, {})
         made.controls["mean"].value = 0.2
         shown.extend(update["text/plain"] for update in made.handle.updates)
 
@@ -258,6 +258,22 @@ def test_a_picture_that_was_being_drawn_when_a_cell_ran_is_not_kept(shell):
     made.controls["mean"].value = 0.0
     assert plot.asked.count((0.0, "line")) == 2, "once before the cell, once after it"
     assert made.handle.updates[1]["text/plain"] == "a line to 0.2", "nor what was known"
+
+
+def test_the_page_gets_a_picture_that_a_key_came_before(shell):
+    """The key ended the wait for it, not the drawing; nobody draws it again."""
+    plot = Held(slow=0.0)
+
+    def move_away(made):
+        plot.go.set()
+        made.controls["mean"].value = 0.5
+
+    made = held_at(plot, move_away)
+    told = [alt for _, alt in made.page.told]
+    assert (0.0, "line") in plot.asked and "a line to 0" not in told
+    made.controls["mean"].value = 0.0
+    assert plot.asked.count((0.0, "line")) == 1
+    assert made.page.told[-1] == ([0.0], "a line to 0")
 
 
 def test_nothing_more_is_drawn_ahead_when_a_cell_has_run(shell):
@@ -311,6 +327,8 @@ def test_only_so_many_pictures_are_kept(monkeypatch):
     for value in (0.31, 0.32, 0.33, 0.34):
         made.controls["mean"].value = value
     assert list(made.pictures.known) == [("0.32",), ("0.33",), ("0.34",)]
+    made.controls["mean"].value = 0.31
+    assert made.page.told[-1] == ([0.31], "a line to 0.31"), "the page has dropped it, too"
 
 
 def test_a_control_without_an_argument_is_named():
