@@ -160,6 +160,12 @@ def test_only_the_runtime_asks_about_accelerators():
     assert accelerator_violations(sources()) == []
 
 
+def test_decisions_have_numbers_of_their_own_and_say_them():
+    records = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    said = [path.read_text(encoding="utf-8").split()[1] for path in records]
+    assert said == [path.name[:4] for path in records] == sorted(set(said))
+
+
 def tracked_texts() -> dict[str, str]:
     """The text of every file of the repository but this one, which names what it looks for."""
     git = shutil.which("git")
