@@ -43,10 +43,10 @@ notebooks: .venv/ready-to-test  ## run the stored lessons and compare their chec
 	@$(RUN) -m pytest -n 2 --dist loadscope tests/notebooks
 
 edit: .venv/ready-to-test  ## write edit/..., a lesson as text; LESSON=05
-	@$(RUN) -m course_utils.authoring edit "$(LESSON)"
+	@$(RUN) -m course_utils.notebook.authoring edit "$(LESSON)"
 
 sync: .venv/ready-to-test  ## bring edit/... back, run it, store it; LESSON=05
-	@$(RUN) -m course_utils.authoring sync "$(LESSON)"
+	@$(RUN) -m course_utils.notebook.authoring sync "$(LESSON)"
 
 assets: .venv/ready-to-test  ## rebuild the checkpoints in assets/
 	@set -e; for script in assets/checkpoints/*.py; do echo "$$script"; $(RUN) "$$script"; done
@@ -61,17 +61,17 @@ clean:  ## remove caches and built copies; .venv, edit/ and your progress stay
 
 .venv/ready: pyproject.toml $(REPAIR)
 	@$(FIND_PYTHON)
-	@$(RUN) -I course_utils/install.py
+	@$(RUN) -I course_utils/setup/install.py
 	@touch $@
 
 .venv/ready-to-test: pyproject.toml $(REPAIR)
 	@$(FIND_PYTHON)
-	@$(RUN) -I course_utils/install.py test dev
+	@$(RUN) -I course_utils/setup/install.py test dev
 	@touch .venv/ready $@
 
 .venv/ready-to-hand-out: pyproject.toml $(REPAIR)
 	@$(FIND_PYTHON)
-	@$(RUN) -I course_utils/install.py handout
+	@$(RUN) -I course_utils/setup/install.py handout
 	@touch .venv/ready $@
 
 # A .venv that runs is kept; else one is made with the first Python >= 3.11.

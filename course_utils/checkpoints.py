@@ -6,7 +6,6 @@ then moved there, so that a crash never leaves half a file.
 
 import hashlib
 import json
-import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
+
+from course_utils.place import write_whole
 
 ANEW = "to train anew delete the file, or give another path"
 
@@ -75,15 +76,13 @@ def publish(
     entry |= {"sha256": save_weights(place, model, entry | more)}
     manifest = place.with_name("MANIFEST.json")
     entries = json.loads(manifest.read_text("utf-8")) if manifest.exists() else {}
-    partial = manifest.with_name(f"{manifest.name}.{os.getpid()}.partial")
     text = json.dumps({**entries, place.name: entry}, indent=1, sort_keys=True) + "\n"
-    partial.write_text(text, "utf-8")
-    os.replace(partial, manifest)
+    write_whole(manifest, text)
     return entry
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:
-    """Write a file beside `path`, flush it to the disk, move it there; the file's sha256."""
+    """Write the tensors to `path`, whole; the file's sha256."""
     tensors = {  # clones, because tied weights share memory, which the format refuses
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in tensors.items()
@@ -91,16 +90,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, An
     # One key: several would be written in a random order, and the sha256 would change.
     text = json.dumps({"metadata": metadata, "checksum": checksum(tensors)}, sort_keys=True)
     content = to_bytes(tensors, {"course": text})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, content)
     return hashlib.sha256(content).hexdigest()
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from course_utils.install import ROOT  # runtime.project_root() would wait for torch
+from course_utils.place import ROOT
 
 START = "notebooks/start_here.ipynb"
 NEXT_PORTS = 50
@@ -62,21 +62,21 @@ def present(
     browser: Annotated[bool, typer.Option(help="Open a browser, where there is one.")] = True,
 ) -> None:
     """Teach from a lesson, or from a deck's block: one step on the screen, live."""
-    from course_utils import presenter
+    from course_utils.present import decks, lab
 
     if bool(lesson) == bool(playlist):
         _fail("name a lesson (course present 05) or a deck (course present --playlist PKU)")
     number = lesson.zfill(2)
     try:
         if playlist:
-            route = presenter.route_of_block(playlist, block)
+            route = decks.route_of_block(playlist, block)
         else:
-            route = presenter.route_of_lesson(number)
-        first = presenter.first_of(route, section)
+            route = decks.route_of_lesson(number)
+        first = decks.first_of(route, section)
     except ValueError as error:
         _fail(str(error))
     with tempfile.TemporaryDirectory() as folder:
-        options = presenter.prepare(Path(folder), route, section, bool(lesson), not light)
+        options = lab.prepare(Path(folder), route, section, bool(lesson), not light)
         address = f"/doc/tree/{first.notebook.relative_to(ROOT).as_posix()}"
         print("PageDown, PageUp step, Shift: section; F7 exercises, F8 notes, F9 kernel, F10 code")
         _serve("127.0.0.1", port, address, browser, options)
@@ -87,10 +87,10 @@ def playlist(
     deck: Annotated[str, typer.Argument(help="PKU, BU, E1, E2 or FUD.")],
 ) -> None:
     """List a deck's blocks: their sections, the minutes, what is not built yet."""
-    from course_utils import presenter
+    from course_utils.present import decks
 
     try:
-        print("\n".join(presenter.playlist(deck)))
+        print("\n".join(decks.playlist(deck)))
     except ValueError as error:
         _fail(str(error))
 
@@ -121,10 +121,10 @@ def solve(
     lesson: Annotated[str, typer.Argument(help="Its number: 05.")],
 ) -> None:
     """Write a copy of a lesson with every exercise solved, and print where it is."""
-    from course_utils import authoring
+    from course_utils.notebook.authoring import solve as write
 
     try:
-        print(authoring.solve(lesson.zfill(2)))
+        print(write(lesson.zfill(2)))
     except ValueError as error:
         _fail(str(error))
 
@@ -140,7 +140,7 @@ def grade(
     no_sandbox: Annotated[bool, typer.Option("--no-sandbox", help="Trust the code.")] = False,
 ) -> None:
     """Grade submissions, each in a sandbox of its own; run again, it goes on where it stopped."""
-    from course_utils.grading.classroom import Plan, grade_class
+    from course_utils.grading.batch import Plan, grade_class
 
     plan = Plan(workers, scheduler, seed, roster, not no_sandbox)
     try:
@@ -159,7 +159,7 @@ def release(
     ] = False,
 ) -> None:
     """Write the notebooks that students get, and print their paths."""
-    from course_utils.grading.release import release as write
+    from course_utils.classroom.release import release as write
 
     try:
         for path in write([lesson.zfill(2) for lesson in lessons], to, nbgrader):
@@ -174,7 +174,7 @@ def handout(
     to: Annotated[Path, typer.Option(help="The folder.")] = ROOT / "build" / "handout",
 ) -> None:
     """Write a lesson as one page to read or to print, and print its path."""
-    from course_utils.handout import write
+    from course_utils.notebook.handout import write
 
     try:
         print("\n".join(map(str, write([lesson.zfill(2) for lesson in lessons], to))))
@@ -190,7 +190,7 @@ def update(
     into: Annotated[Path, typer.Option(help="Your lessons.")] = ROOT / "notebooks",
 ) -> None:
     """Bring newer lessons into your folder; your answers and your own cells stay."""
-    from course_utils.grading.update import update_clone, update_folder
+    from course_utils.classroom.update import update_clone, update_folder
 
     try:
         told = update_folder(source, into) if source else update_clone(ROOT)
@@ -206,7 +206,7 @@ def submit(
     to: Annotated[Path | None, typer.Option(help="The new file; none is overwritten.")] = None,
 ) -> None:
     """Check your answers as the grader will, then write the file to upload."""
-    from course_utils.grading.submit import submit as handing_in
+    from course_utils.classroom.submit import submit as handing_in
 
     try:
         for said in handing_in(lesson.zfill(2), file, to):
@@ -218,7 +218,7 @@ def submit(
 @app.command()
 def doctor() -> None:
     """Look at Python, packages, device, sandbox, browser and data; say what is wrong."""
-    from course_utils.doctor import examine, report
+    from course_utils.setup.doctor import examine, report
 
     findings = examine()
     print(report(findings))

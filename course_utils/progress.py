@@ -10,7 +10,7 @@ import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
-from course_utils.runtime import project_root
+from course_utils.place import ROOT
 
 STATES = ("TODO", "NOT YET", "PASS")
 
@@ -18,7 +18,7 @@ STATES = ("TODO", "NOT YET", "PASS")
 def path() -> Path:
     """Where the progress is kept."""
     named = os.environ.get("COURSE_PROGRESS")
-    return Path(named) if named else project_root() / ".course" / "progress.jsonl"
+    return Path(named) if named else ROOT / ".course" / "progress.jsonl"
 
 
 def record(exercise_id: str, state: str) -> None:

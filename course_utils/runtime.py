@@ -3,7 +3,6 @@
 import os
 import random
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -75,11 +74,6 @@ def choose_device() -> torch.device:
     if kind not in there or (index and not (index.isdigit() and int(index) <= last)):
         raise ValueError(f"COURSE_DEVICE={wanted!r} is not on this machine; legal: {there}")
     return torch.device(wanted)
-
-
-def project_root() -> Path:
-    """The folder with `notebooks/` and `assets/`: the checkout this package was installed from."""
-    return Path(__file__).resolve().parent.parent
 
 
 def _threads() -> int:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import html
 import inspect
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_utils.ahead import Mime, Pictures
+from course_utils.explorer.pictures import Mime, Pictures
 from course_utils.plots.base import Picture, bundle, reused_figures, show
 
 if TYPE_CHECKING:  # slow imports, made where they are used
@@ -191,7 +192,7 @@ def _page_part() -> type:
     import traitlets
 
     class PagePart(anywidget.AnyWidget):
-        _esm = Path(__file__).with_name("explorer.js")
+        _esm = Path(__file__).parent / "explorer" / "explorer.js"
         controls = traitlets.List().tag(sync=True, **ipywidgets.widget_serialization)
 
     return PagePart
@@ -204,7 +205,7 @@ def live(steps: Iterator, draw: Callable[[list], Picture], seconds: float = 1.0)
 
     The last picture, of all records, is what the stored notebook shows.
     """
-    handle, stage, seen, drawn = None, {}, [], 0.0
+    handle, stage, seen, drawn = None, {}, [], -math.inf
     try:
         for step in steps:
             seen.append(step)

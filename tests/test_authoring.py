@@ -4,7 +4,8 @@ import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from course_utils import authoring, exercises
+from course_utils import exercises
+from course_utils.notebook import authoring, file
 
 SCRIPT = """\
 # %% [markdown] cell_id="05-title" tags=["step"]
@@ -30,7 +31,8 @@ raise NotImplementedError("05-e2")
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """An empty project: scripts in edit/, notebooks in notebooks/."""
-    monkeypatch.setattr(authoring, "project_root", lambda: tmp_path)
+    for module in (authoring, file):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
     (tmp_path / "edit").mkdir()
     (tmp_path / "notebooks").mkdir()
     return tmp_path
@@ -106,12 +108,12 @@ def test_solve_fills_every_stub_and_leaves_the_lesson(project):
 def test_an_unknown_lesson_is_named_with_the_legal_ones(project):
     store(project)
     with pytest.raises(ValueError, match=r"'77'.*05_small"):
-        authoring.notebook_path("77")
+        file.notebook_path("77")
 
 
 def test_widget_views_and_progress_bars_are_not_stored():
-    view = {"text/plain": "VBox(children=…)", authoring.VIEW: {"model_id": "1"}}
-    note = {"text/plain": "Run this cell", authoring.VIEW: {"model_id": "2"}}
+    view = {"text/plain": "VBox(children=…)", file.VIEW: {"model_id": "1"}}
+    note = {"text/plain": "Run this cell", file.VIEW: {"model_id": "2"}}
     cell = nbformat.v4.new_code_cell(
         "x",
         outputs=[
@@ -121,7 +123,7 @@ def test_widget_views_and_progress_bars_are_not_stored():
             nbformat.v4.new_output("stream", name="stdout", text="kept"),
         ],
     )
-    kept = authoring.normalised(nbformat.v4.new_notebook(cells=[cell])).cells[0].outputs
+    kept = file.normalised(nbformat.v4.new_notebook(cells=[cell])).cells[0].outputs
     assert [out.get("text") or dict(out.data) for out in kept] == [
         {"text/plain": "Run this cell"},
         "kept",

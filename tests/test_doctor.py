@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 import course_utils
-from course_utils import doctor
 from course_utils.cli import app
+from course_utils.setup import doctor
 
 
 def run() -> tuple[int, str]:
@@ -113,7 +113,7 @@ def test_a_sandbox_that_is_installed_but_refused(monkeypatch, tmp_path):
 
 
 def test_data_that_is_there_in_part(monkeypatch, tmp_path):
-    from course_utils.data import ARCHIVES
+    from course_utils.archives import ARCHIVES
 
     monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path))
     (tmp_path / "mnist").mkdir()

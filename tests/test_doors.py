@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from course_utils import install
+from course_utils.setup import install
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -62,7 +62,7 @@ def make(checkout: Path, *targets: str) -> tuple[int, str]:
 
 
 def installs(checkout: Path) -> int:
-    return (checkout / "log").read_text().count("course_utils/install.py")
+    return (checkout / "log").read_text().count("course_utils/setup/install.py")
 
 
 @pytest.mark.parametrize("target", ["setup", "lab", "test"])

@@ -1,6 +1,7 @@
 """The page to hand out: complete in itself, readable without eyes, and nobody's file is lost."""
 
 import html
+import os
 import re
 import tomllib
 from html.parser import HTMLParser
@@ -17,8 +18,8 @@ from nbformat.v4 import (
 )
 from typer.testing import CliRunner
 
-from course_utils import handout
 from course_utils.cli import app
+from course_utils.notebook import handout
 from course_utils.widgets import NOTE
 from tests.notebooks.lessons import NOTEBOOKS, ROOT
 
@@ -204,7 +205,7 @@ def test_a_page_is_replaced_and_any_other_file_is_not(tmp_path, monkeypatch):
 
     whole = page.read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr(handout.os, "replace", full)
+        patched.setattr(os, "replace", full)
         code, text = run("start_here", "--to", str(tmp_path))
     assert code == 1 and "No space left" in text and page.read_bytes() == whole
     assert {path.name for path in tmp_path.iterdir()} == {"start_here.html", "00_toolbox.html"}
@@ -225,4 +226,5 @@ def test_the_extra_and_the_template_are_in_the_package():
     [pin] = project["project"]["optional-dependencies"]["handout"]
     assert pin.partition("==")[0] == handout.MATHJAX[0]
     assert pin in project["project"]["optional-dependencies"]["test"]
-    assert handout.TEMPLATE.name in project["tool"]["setuptools"]["package-data"]["course_utils"]
+    template = handout.TEMPLATE.relative_to(ROOT / "course_utils").as_posix()
+    assert template in project["tool"]["setuptools"]["package-data"]["course_utils"]

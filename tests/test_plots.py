@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from course_utils import plots
+from course_utils.explorer.pixels import drawn
 from course_utils.plots import base
 from course_utils.plots.base import Picture, bundle, reused_figures, subplots, tiles
-from course_utils.redraw import drawn
 
 
 def functions():

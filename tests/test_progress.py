@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from course_utils import progress
-from course_utils.runtime import project_root
+from course_utils.place import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,7 @@ def test_two_processes_may_write_at_once(kept_at):
 
 def test_the_file_is_in_the_project_unless_the_environment_names_another(monkeypatch):
     monkeypatch.delenv("COURSE_PROGRESS")
-    assert progress.path() == project_root() / ".course" / "progress.jsonl"
+    assert progress.path() == ROOT / ".course" / "progress.jsonl"
 
 
 def test_an_authors_run_writes_into_nothing(monkeypatch):

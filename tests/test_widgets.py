@@ -10,7 +10,8 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from course_utils import ahead, widgets
+from course_utils import widgets
+from course_utils.explorer import pictures
 from course_utils.plots.base import Picture, subplots
 from course_utils.widgets import Explorer, choice, live, slider
 from tests.notebooks.lessons import LESSONS, code_cells, tags
@@ -96,7 +97,7 @@ def test_an_exception_in_a_redraw_is_shown_and_raised():
 def short_pauses(monkeypatch):
     """Nobody presses keys here; a busy machine takes its time, and still draws ahead."""
     for name, seconds in (("PAUSE", 0.01), ("REST", 0.02), ("QUICK", 60.0)):
-        monkeypatch.setattr(ahead, name, seconds)
+        monkeypatch.setattr(pictures, name, seconds)
 
 
 def moved(made: Explorer, **values) -> None:
@@ -171,7 +172,7 @@ def test_a_picture_drawn_ahead_is_the_picture_drawn_there():
 def shell(monkeypatch):
     """The IPython of a notebook."""
     made = InteractiveShell(config=Config(HistoryManager={"enabled": False}))
-    monkeypatch.setattr(ahead, "_shell", lambda: made)
+    monkeypatch.setattr(pictures, "_shell", lambda: made)
     return made
 
 
@@ -285,7 +286,7 @@ def test_nothing_more_is_drawn_ahead_when_a_cell_has_run(shell):
 
 def test_a_held_key_draws_nothing_ahead(monkeypatch):
     plot = Drawn()
-    monkeypatch.setattr(ahead, "PAUSE", 0.2)
+    monkeypatch.setattr(pictures, "PAUSE", 0.2)
     made = explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean"))
 
     async def hold():
@@ -302,13 +303,13 @@ def test_what_the_next_key_is_less_likely_to_ask_for_is_drawn_later(monkeypatch)
     slept, sleep = [], asyncio.sleep
     monkeypatch.setattr(asyncio, "sleep", lambda seconds: slept.append(seconds) or sleep(0))
     moved(explorer(Drawn(), mean=slider(0.0, 1.0, 0.1, "mean")), mean=0.1)
-    assert slept == [ahead.PAUSE, ahead.REST]
+    assert slept == [pictures.PAUSE, pictures.REST]
 
 
 def test_slow_pictures_are_not_drawn_ahead(monkeypatch):
     """A key that asks for another picture would wait for them: one is drawn at a time."""
     plot = Drawn()
-    monkeypatch.setattr(ahead, "QUICK", 1e-6)
+    monkeypatch.setattr(pictures, "QUICK", 1e-6)
     moved(explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean")), mean=0.1)
     assert plot.asked == [(0.1, "line")]
 
@@ -322,7 +323,7 @@ def test_an_exception_ahead_is_told_when_the_control_moves_there():
 
 
 def test_only_so_many_pictures_are_kept(monkeypatch):
-    monkeypatch.setattr(ahead, "KNOWN", 3)
+    monkeypatch.setattr(pictures, "KNOWN", 3)
     made = explorer(mean=slider(0.0, 1.0, 0.1, "mean"))
     for value in (0.31, 0.32, 0.33, 0.34):
         made.controls["mean"].value = value

@@ -20,10 +20,11 @@ from pathlib import Path
 
 from course_utils.grading import seccomp, wire
 from course_utils.observing import SECONDS, Observed, Plain, Raised, Recipe, Seed
+from course_utils.place import ROOT
 
-PACKAGE = Path(__file__).resolve().parents[1]
-CHECKPOINTS = PACKAGE.parent / "assets" / "checkpoints"
-RUNNER = ("-I", "-m", "course_utils.grading.inside")
+PACKAGE = ROOT / "course_utils"
+CHECKPOINTS = ROOT / "assets" / "checkpoints"
+RUNNER = ("-I", "-m", "course_utils.grading.runner")
 REMEDY = (
     "install bubblewrap (Debian, Ubuntu: apt install bubblewrap); on macOS and Windows grade in a "
     "Linux virtual machine; --no-sandbox runs the code unprotected: only for people you trust"

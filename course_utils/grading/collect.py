@@ -12,7 +12,6 @@ taken for one student's and may be of two, or the other way round, the report sa
 """
 
 import csv
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from course_utils.grading.archives import Ignored, files
 from course_utils.grading.base import tidy
 from course_utils.grading.notebook import lessons
+from course_utils.place import write_whole
 
 MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_file_?")
 CANVAS = re.compile(r"(?P<name>[^_]+?)(?:_LATE)?_(?P<number>\d+)_(?P<upload>\d+)_(?P<file>.+)")
@@ -127,9 +127,7 @@ def _kept(data: bytes, keep: Path) -> tuple[Path, str]:
     digest = sha256(data).hexdigest()
     target = keep / f"{digest}.ipynb"
     if not target.is_file():
-        partial = target.with_suffix(".partial")
-        partial.write_bytes(data)
-        os.replace(partial, target)
+        write_whole(target, data)
     return target, digest
 
 

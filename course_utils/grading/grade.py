@@ -15,8 +15,8 @@ from course_utils import exercises
 from course_utils.exercises.base import Exercise, Verdict, judge
 from course_utils.grading.base import Cell, Failure, Row, Work, tidy, version
 from course_utils.grading.box import Box, BoxFailed
-from course_utils.grading.names import binds, reached
 from course_utils.grading.notebook import lessons, uses_package
+from course_utils.notebook.names import binds, reached
 from course_utils.observing import Observed, Plain, Raised, Recipe, Seed
 
 PATIENCE = 300.0  # seconds of wall time for one submission

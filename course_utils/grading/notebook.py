@@ -15,8 +15,9 @@ from pathlib import Path
 
 from course_utils import exercises
 from course_utils.grading.base import Cell, Unreadable, Work
-from course_utils.grading.names import PACKAGE, helpers, reached
-from course_utils.runtime import project_root
+from course_utils.notebook.file import OURS
+from course_utils.notebook.names import PACKAGE, helpers, reached
+from course_utils.place import ROOT
 
 SIZE_LIMIT = 30 * 2**20  # bytes of a notebook with its pictures
 CELL_LIMIT = 5000  # code cells
@@ -24,7 +25,6 @@ TOP = r"^(?:async[ \t]+)?(?:def|class)[ \t]+NAME\b"
 DEFINED = rf"^[ \t]*{TOP[1:]}"
 ASSIGNED = r"^NAME[ \t]*(?::[^=\n]*)?=(?!=)(?![ \t]*use\()"
 IMPORTED = r"^[ \t]*(?:from|import)\b[^\n]*\bNAME\b"
-OURS = re.compile(r"(answer|check)-(\d\d-e\d+)")
 _editions: list[Path] = []
 
 
@@ -52,7 +52,7 @@ class Lesson:
 @cache
 def lessons() -> dict[str, Lesson]:
     """Every stored lesson that asks something, by number."""
-    folder = _editions[-1] if _editions else project_root() / "notebooks"
+    folder = _editions[-1] if _editions else ROOT / "notebooks"
     stored = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     asked = [path for path in stored if exercises.of_lesson(path.stem[:2])]
     return {path.stem[:2]: Lesson(path) for path in asked}

@@ -9,7 +9,6 @@ import hashlib
 import html
 import io
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from course_utils import exercises
 from course_utils.grading.base import Row
 from course_utils.grading.collect import Ignored
 from course_utils.grading.run import Result
+from course_utils.place import write_whole
 
 COLUMNS = ("student", "number", "exercise", "points", "max", "status", "flags", "checks", "seed")
 COLUMNS += ("reason", "source")
@@ -37,17 +37,17 @@ def write_all(out: Path, results: list[Result], ignored: Iterable[Ignored] = ())
     """
     results = sorted(results, key=lambda result: (result.lesson, result.student, result.number))
     written = [
-        _write(out / "grades.csv", _csv(COLUMNS, _grades(results))),
-        _write(out / "grades.json", _json(results)),
-        _write(out / "canvas.csv", _canvas(results)),
-        _write(out / "files.csv", _files(results, ignored)),
-        _write(out / "summary.txt", summary(results)),
+        write_whole(out / "grades.csv", _csv(COLUMNS, _grades(results))),
+        write_whole(out / "grades.json", _json(results)),
+        write_whole(out / "canvas.csv", _canvas(results)),
+        write_whole(out / "files.csv", _files(results, ignored)),
+        write_whole(out / "summary.txt", summary(results)),
     ]
     for lesson in sorted({result.lesson for result in results if result.lesson}):
         found = [result for result in results if result.lesson == lesson]
-        written.append(_write(out / f"moodle-{lesson}.csv", _moodle(found)))
+        written.append(write_whole(out / f"moodle-{lesson}.csv", _moodle(found)))
     (out / "feedback").mkdir(exist_ok=True)
-    return written + [_write(out / "feedback" / page_name(r), feedback(r)) for r in results]
+    return written + [write_whole(out / "feedback" / page_name(r), feedback(r)) for r in results]
 
 
 def feedback(result: Result) -> str:
@@ -182,13 +182,6 @@ def _harmless(cell: object) -> object:
         return cell
     text = cell.replace("\r", " ")  # a new line for some, which csv does not quote
     return f"'{text}" if cell[0] in "=+-@\t\r" else text
-
-
-def _write(target: Path, text: str) -> Path:
-    partial = target.with_name(f"{target.name}.partial")
-    partial.write_text(text, "utf-8")
-    os.replace(partial, target)
-    return target
 
 
 def _h(text: str) -> str:

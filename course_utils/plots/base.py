@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from course_utils.redraw import drawn, redrawn
+from course_utils.explorer.pixels import drawn, redrawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

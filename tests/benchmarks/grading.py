@@ -16,10 +16,10 @@ from pathlib import Path
 
 import psutil
 
-from course_utils.authoring import solve
 from course_utils.grading.box import Box
 from course_utils.grading.collect import collect
 from course_utils.grading.run import Journal, grade_all, in_threads
+from course_utils.notebook.authoring import solve
 
 
 def uploads(lesson: str, count: int, folder: Path) -> list:

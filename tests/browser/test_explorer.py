@@ -10,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Locator, Page, expect
 
-from course_utils.authoring import write
+from course_utils.notebook.file import write
 from tests.browser.jupyterlab import browser_path, open_and_run, page, server
 from tests.conftest import require
 

@@ -14,7 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from course_utils import handout
+from course_utils.notebook import handout
 from tests.browser.jupyterlab import browser_path, page as a_page
 from tests.conftest import require
 from tests.notebooks.lessons import NOTEBOOKS, read

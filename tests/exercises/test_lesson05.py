@@ -9,10 +9,10 @@ import scipy.stats
 import torch
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from course_utils.authoring import notebook_path
 from course_utils.distributions import LinearGaussian
 from course_utils.exercises import find
 from course_utils.exercises.lesson05 import DISGUISED, INEQUALITIES, RULES
+from course_utils.notebook.file import notebook_path
 from tests.exercises.harness import accepts, rejects
 from tests.notebooks.lessons import read
 

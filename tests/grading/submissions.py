@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 from course_utils import exercises
-from course_utils.authoring import notebook_path
 from course_utils.grading import box
 from course_utils.grading.base import Row
 from course_utils.grading.box import Box, Limits
 from course_utils.grading.grade import grade
 from course_utils.grading.notebook import read
+from course_utils.notebook.file import notebook_path
 from tests.conftest import require
 
 SEED = 20

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from course_utils.authoring import solve
 from course_utils.grading.collect import collect
 from course_utils.grading.run import Journal, grade_all, on_cluster
+from course_utils.notebook.authoring import solve
 from tests.grading.submissions import require_sandbox
 
 pytest.importorskip("distributed")

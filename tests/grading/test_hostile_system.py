@@ -264,7 +264,7 @@ raise RuntimeError(f"threads: {len(ran)}")"""
     rows = graded(answered("08", {"08-e1": body("08-e1", lines)}), tmp_path)
     assert rows["08-e1"].failure.evidence == "RuntimeError: threads: 8"
     ours = [path for path in Path("/proc").glob("[0-9]*/stat") if _parent(path) == os.getpid()]
-    boxes = [path for path in ours if b"grading.inside" in (path.parent / "cmdline").read_bytes()]
+    boxes = [path for path in ours if b"grading.runner" in (path.parent / "cmdline").read_bytes()]
     assert boxes == []
 
 

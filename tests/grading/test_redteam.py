@@ -17,8 +17,8 @@ from course_utils import exercises
 from course_utils.exercises.base import far, judge
 from course_utils.grading import archives, box, grade as grade_module, notebook as reader, wire
 from course_utils.grading.base import Cell, Row, Unreadable, Work
+from course_utils.grading.batch import Plan, grade_class
 from course_utils.grading.box import Limits
-from course_utils.grading.classroom import Plan, grade_class
 from course_utils.grading.collect import LOOK, Ignored, collect, latest
 from course_utils.grading.notebook import lessons, read, uses_package
 from course_utils.grading.report import write_all

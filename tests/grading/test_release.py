@@ -15,12 +15,12 @@ from nbgrader.preprocessors import ClearSolutions
 from typer.testing import CliRunner
 
 from course_utils import exercises
-from course_utils.authoring import notebook_path
+from course_utils.classroom import release as module
+from course_utils.classroom.release import CONFIG_NAME, marked, release
 from course_utils.cli import app
 from course_utils.exercises.base import judge
-from course_utils.grading import release as module
 from course_utils.grading.notebook import lessons
-from course_utils.grading.release import CONFIG_NAME, create, marked, release
+from course_utils.notebook.file import notebook_path
 from course_utils.observing import observe
 from tests.grading.submissions import answered, position, solution
 
@@ -126,25 +126,6 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path):
     ):
         release(["00"], tmp_path, nbgrader=True)
     assert files(tmp_path) == {"source"}
-
-
-def test_a_file_that_appears_meanwhile_is_kept(tmp_path):
-    target = tmp_path / "a.ipynb"
-    target.write_text("mine")
-    with pytest.raises(FileExistsError):
-        create(target, b"ours")
-    assert target.read_text() == "mine" and files(tmp_path) == {"a.ipynb"}
-
-
-def test_a_file_system_without_links_is_written_to_and_overwrites_nothing(tmp_path, monkeypatch):
-    def refuse(*_: object) -> None:
-        raise PermissionError("no links here")
-
-    monkeypatch.setattr(module.os, "link", refuse)
-    assert create(tmp_path / "a.ipynb", b"ours").read_bytes() == b"ours"
-    with pytest.raises(FileExistsError):
-        create(tmp_path / "a.ipynb", b"others")
-    assert (tmp_path / "a.ipynb").read_bytes() == b"ours" and files(tmp_path) == {"a.ipynb"}
 
 
 def test_an_answer_in_the_stored_edition_is_not_handed_out(tmp_path, monkeypatch):

@@ -16,8 +16,8 @@ import pytest
 from course_utils import exercises
 from course_utils.grading import box, run
 from course_utils.grading.base import Failure, Row
+from course_utils.grading.batch import Plan, grade_class
 from course_utils.grading.box import Box
-from course_utils.grading.classroom import Plan, grade_class
 from course_utils.grading.collect import Upload
 from course_utils.grading.grade import NoBox, grade
 from course_utils.grading.notebook import read
@@ -263,4 +263,4 @@ def test_no_box_is_left_by_this_module():
 
 
 def _is_box(pid: int) -> bool:
-    return b"grading.inside" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b"grading.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()

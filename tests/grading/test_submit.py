@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from course_utils import authoring, progress
+from course_utils import progress
+from course_utils.classroom import submit as module
+from course_utils.classroom.submit import OwnBox, submit
 from course_utils.cli import app
-from course_utils.grading import box, submit as module
+from course_utils.grading import box
 from course_utils.grading.base import Row
 from course_utils.grading.box import Box, Limits
 from course_utils.grading.collect import collect, latest
 from course_utils.grading.grade import NoBox
 from course_utils.grading.run import lesson_of
-from course_utils.grading.submit import OwnBox, submit
+from course_utils.notebook import file
 from tests.conftest import require
 from tests.grading.submissions import answered, code, position, require_sandbox, solution
 
@@ -33,10 +35,10 @@ def project(tmp_path, monkeypatch):
     """A student's folder with lesson 08, and a notebook of another lesson that is broken."""
     folder = tmp_path / "course"
     (folder / "notebooks").mkdir(parents=True)
-    shutil.copy(authoring.notebook_path("08"), folder / "notebooks")
+    shutil.copy(file.notebook_path("08"), folder / "notebooks")
     (folder / "notebooks" / "06_variational_autoencoders.ipynb").write_text("<<<<<<< HEAD")
-    for place in (authoring, module):
-        monkeypatch.setattr(place, "project_root", lambda: folder)
+    for place in (file, module):
+        monkeypatch.setattr(place, "ROOT", folder)
     return folder
 
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from course_utils.grading.update import merge, update_clone, update_folder
+from course_utils.classroom.update import merge, update_clone, update_folder
 from tests.grading.submissions import answered, code, position, released
 
 MINE = "def optimal_discriminator(log_p, log_p_g):\n    return 0.5  # mine"

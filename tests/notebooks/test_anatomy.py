@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from course_utils import exercises
-from course_utils.authoring import ANSWER, VIEW
+from course_utils.notebook.file import OURS, VIEW
 from tests.notebooks.lessons import LESSONS, NOTEBOOKS, code_cells, read, tags
 
 RELEASED = Path(__file__).with_name("released_ids.json")
@@ -135,7 +135,7 @@ def test_sections_stay_short(path):
 def test_answer_and_check_cells_match_the_exercises(path):
     there = {}
     for cell in read(path).cells:
-        match = ANSWER.fullmatch(cell.id)
+        match = OURS.fullmatch(cell.id)
         if match:
             there.setdefault(match[2], {})[match[1]] = cell
     asked = exercises.of_lesson(path.name[:2])

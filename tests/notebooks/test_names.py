@@ -2,7 +2,8 @@
 
 import pytest
 
-from course_utils import authoring, exercises
+from course_utils import exercises
+from course_utils.notebook.file import OURS
 from tests.notebooks.lessons import LESSONS, NOTEBOOKS, code_cells
 from tests.notebooks.names import conflicts
 
@@ -14,7 +15,7 @@ def solved_cells(path) -> list[tuple[str, str]]:
     """Id and source of every code cell, answers in the place of stubs."""
     cells = []
     for cell in code_cells(path):
-        match = authoring.ANSWER.fullmatch(cell.id)
+        match = OURS.fullmatch(cell.id)
         answer = match and match[1] == "answer"
         cells.append((cell.id, exercises.find(match[2]).solution if answer else cell.source))
     return cells

@@ -5,9 +5,7 @@ MathJax, which draws the equations, comes from a package (pyproject's extra `han
 written into the page. Cell metadata, and so a speaker's notes, never is.
 """
 
-import os
 import re
-import tempfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -15,7 +13,8 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from course_utils.authoring import normalised, notebook_path
+from course_utils.notebook.file import normalised, notebook_path
+from course_utils.place import write_whole
 from course_utils.widgets import NOTE
 
 TEMPLATE = Path(__file__).with_name("handout.html")
@@ -43,7 +42,7 @@ def write(lessons: list[str], folder: Path) -> list[Path]:
     pages = [page(nbformat.read(source, 4), source, beside) for source in sources]
     folder.mkdir(parents=True, exist_ok=True)
     for target, text in zip(targets, pages, strict=True):
-        _replace(target, text)
+        write_whole(target, text)
     return targets
 
 
@@ -156,15 +155,3 @@ def _mathjax() -> str:
         return found.read_text(encoding="utf-8").replace("</script", r"<\/script")
     except (PackageNotFoundError, ValueError, FileNotFoundError) as error:
         raise ValueError(f"{package} is missing, which draws the equations: {REMEDY}") from error
-
-
-def _replace(target: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise

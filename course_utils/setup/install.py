@@ -3,7 +3,7 @@
 `make setup` calls it with the Python of `.venv`; it needs nothing but the standard library. On
 Linux without an NVIDIA GPU it prefers PyTorch's CPU build, which is gigabytes smaller.
 
-    .venv/bin/python -I course_utils/install.py [EXTRA ...]
+    .venv/bin/python -I course_utils/setup/install.py [EXTRA ...]
 """
 
 import os
@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent  # nothing of the package can be imported yet
+ROOT = Path(__file__).resolve().parents[2]  # nothing of the package can be imported yet
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CPU_SIZE, CUDA_SIZE = "about 200 MB to download", "several GB to download"
 OTHERS_SIZE = "about 150 MB to download"

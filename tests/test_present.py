@@ -7,13 +7,13 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from course_utils import presenter
 from course_utils.cli import app
-from course_utils.stage import cells_behind
+from course_utils.present import decks, lab
+from course_utils.present.memory import cells_behind
 from tests.notebooks.lessons import LESSONS, PLAN, read, tags
 
 DECKS = ("PKU", "BU", "E1", "E2", "FUD")
-MAP = presenter.lecture_map()
+MAP = decks.lecture_map()
 # Slides that lessons name and whose titles the map has not: lost in the deck's text, or shared.
 WITHOUT_HEADING = {
     ("06", "E2", "VAE recap"),
@@ -66,11 +66,11 @@ def test_what_cannot_be_presented_is_said(arguments, said):
 
 
 def test_a_route_is_the_blocks_written_sections_across_lessons():
-    route = presenter.route_of_block("PKU", 4)
+    route = decks.route_of_block("PKU", 4)
     assert [section.id for section in route][:3] == ["08.1", "08.5", "08.4"]
     assert all(section.notebook.is_file() for section in route)
-    assert presenter.first_of(route, "08.4").id == "08.4"
-    assert presenter.first_of(route, "").id == "08.1"
+    assert decks.first_of(route, "08.4").id == "08.4"
+    assert decks.first_of(route, "").id == "08.1"
 
 
 def test_nothing_of_the_users_own_jupyter_is_written(tmp_path, monkeypatch):
@@ -78,8 +78,8 @@ def test_nothing_of_the_users_own_jupyter_is_written(tmp_path, monkeypatch):
         monkeypatch.setenv(name, "/the/users/own")
     monkeypatch.setenv("JUPYTER_CONFIG_DIR", "/the/users/own")
     monkeypatch.setenv("COURSE_FIGURES", "light")
-    route = presenter.route_of_lesson("05")
-    presenter.prepare(tmp_path, route, "05.3", whole=True, dark=True)
+    route = decks.route_of_lesson("05")
+    lab.prepare(tmp_path, route, "05.3", whole=True, dark=True)
     for name in ("JUPYTERLAB_SETTINGS_DIR", "IPYTHONDIR", "JUPYTER_CONFIG_DIR"):
         assert os.environ[name].startswith(str(tmp_path))
     page = json.loads((tmp_path / "labconfig" / "page_config.json").read_text())
@@ -101,7 +101,7 @@ def test_map_plan_and_playlists_name_the_same_sections():
     for deck, playlist in MAP["playlists"].items():
         listed = [number for block in playlist["blocks"] for number in block]
         assert set(listed) <= known and len(listed) == len(set(listed)), deck
-    for section in presenter.sections().values():
+    for section in decks.sections().values():
         assert section.minutes >= 5
 
 

@@ -24,14 +24,13 @@ from functools import partial
 from pathlib import Path
 
 from course_utils import exercises
-from course_utils.authoring import notebook_path
 from course_utils.grading import box
 from course_utils.grading.base import Row, Unreadable
 from course_utils.grading.box import Box, BoxFailed, Limits
 from course_utils.grading.grade import NoBox, grade
 from course_utils.grading.notebook import edition, read
-from course_utils.grading.release import create
-from course_utils.runtime import project_root
+from course_utils.notebook.file import notebook_path
+from course_utils.place import ROOT, write_whole
 
 TRIES = 2  # on a machine that is busy
 FLAGS = {
@@ -120,7 +119,7 @@ def submit(lesson: str, file: Path | None = None, to: Path | None = None) -> Ite
     stored = notebook_path(lesson)
     if not exercises.of_lesson(lesson):
         raise ValueError(f"{stored.stem} has no exercises: there is nothing to hand in")
-    own = file.parent if file else project_root() / "build"
+    own = file.parent if file else ROOT / "build"
     source, target = file or stored, to or _next(own / "submit", stored.stem)
     _refuse(target)
     data, saved = source.read_bytes(), datetime.fromtimestamp(source.stat().st_mtime)
@@ -135,7 +134,7 @@ def submit(lesson: str, file: Path | None = None, to: Path | None = None) -> Ite
     for row in rows:
         yield from _told(row)
     yield f"{sum(row.points for row in rows)} of {sum(row.max for row in rows)} points"
-    yield f"Upload this file: {create(target, data)}"
+    yield f"Upload this file: {write_whole(target, data, new=True)}"
 
 
 def _next(folder: Path, stem: str) -> Path:
@@ -198,7 +197,7 @@ def _handed_out(folder: Path) -> Path:
 
 def _from_git() -> dict[str, bytes]:
     """The notebooks in the newest commit that is not the student's; empty without git."""
-    if shutil.which("git") is None or not (project_root() / ".git").exists():
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
         return {}
     base = _git("merge-base", "HEAD", "@{upstream}").decode().strip() or "HEAD"
     archive = _git("archive", base, "notebooks")
@@ -210,12 +209,12 @@ def _from_git() -> dict[str, bytes]:
 
 
 def _git(*arguments: str) -> bytes:
-    ran = subprocess.run(["git", *arguments], cwd=project_root(), capture_output=True, check=False)
+    ran = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False)
     return ran.stdout if ran.returncode == 0 else b""
 
 
 def _from_here() -> dict[str, bytes]:
-    stored = (project_root() / "notebooks").glob("[0-9][0-9]_*.ipynb")
+    stored = (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")
     return {path.name: path.read_bytes() for path in stored}
 
 

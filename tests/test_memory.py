@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_utils import stage
+from course_utils.present import memory
 
 SETUP = "import torch\nfrom torch import nn"
 MODEL = "net = nn.Linear(1, 1)\nbest = torch.optim.Adam(net.parameters())"
@@ -33,7 +33,7 @@ def lesson(*sources: str) -> list[dict]:
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "STAGE", tmp_path / "stage")
+    monkeypatch.setattr(memory, "STAGE", tmp_path / "stage")
     return tmp_path / "stage"
 
 
@@ -43,7 +43,7 @@ def trained(place):
     cells, space = lesson(SETUP, MODEL, TRAIN), {}
     for cell in cells:
         exec(cell["source"], space)
-    assert stage.keep(space, cells, 2, FIGURE)
+    assert memory.keep(space, cells, 2, FIGURE)
     return cells, space
 
 
@@ -58,7 +58,7 @@ def new_kernel(cells: list[dict]) -> dict:
 def test_a_new_kernel_has_what_training_left(trained):
     cells, old = trained
     new = new_kernel(cells)
-    assert stage.recall(new, cells, 2) == FIGURE
+    assert memory.recall(new, cells, 2) == FIGURE
     assert new["losses"] == old["losses"] and torch.equal(new["drawn"], old["drawn"])
     assert torch.equal(new["net"].weight, old["net"].weight)
     assert new["loss_of"](torch.ones(1, 1)) == old["loss_of"](torch.ones(1, 1))
@@ -67,7 +67,7 @@ def test_a_new_kernel_has_what_training_left(trained):
 def test_the_optimiser_goes_on_with_the_network_that_came_back(trained):
     cells, _ = trained
     new = new_kernel(cells)
-    stage.recall(new, cells, 2)
+    memory.recall(new, cells, 2)
     before = new["net"].weight.clone()
     new["loss_of"](torch.ones(1, 1)).backward()
     new["best"].step()
@@ -78,9 +78,9 @@ def test_the_random_generators_go_on_where_they_were(place):
     cells, space = lesson(SETUP, MODEL, TRAIN), {}
     for cell in cells:
         exec(cell["source"], space)
-    stage.keep(space, cells, 2, [])
+    memory.keep(space, cells, 2, [])
     after = torch.rand(3), np.random.random(3), random.random()  # noqa: NPY002
-    stage.recall(new_kernel(cells), cells, 2)
+    memory.recall(new_kernel(cells), cells, 2)
     again = torch.rand(3), np.random.random(3), random.random()  # noqa: NPY002
     assert torch.equal(after[0], again[0]) and np.array_equal(after[1], again[1])
     assert after[2] == again[2]
@@ -92,24 +92,24 @@ def test_the_random_generators_go_on_where_they_were(place):
     ids=["the training was edited", "a cell behind it was edited"],
 )
 def test_nothing_comes_back_of_other_code(trained, sources):
-    assert stage.recall({}, lesson(*sources), 2) is None
+    assert memory.recall({}, lesson(*sources), 2) is None
 
 
 def test_a_cell_that_training_does_not_read_may_change(trained):
     cells, _ = trained
     more = [*cells, {"source": "print(losses)", "tags": []}]
-    assert stage.recall(new_kernel(more), more, 2) == FIGURE
+    assert memory.recall(new_kernel(more), more, 2) == FIGURE
 
 
 @pytest.mark.parametrize("setting", ["COURSE_BUDGET", "COURSE_DEVICE", "COURSE_FIGURES"])
 def test_nothing_comes_back_of_another_setting(trained, setting, monkeypatch):
     monkeypatch.setenv(setting, "another")
-    assert stage.recall({}, trained[0], 2) is None
+    assert memory.recall({}, trained[0], 2) is None
 
 
 def test_nothing_comes_back_of_another_version_of_the_course(trained, monkeypatch):
-    monkeypatch.setattr(stage, "_package", lambda: "another")
-    assert stage.recall({}, trained[0], 2) is None
+    monkeypatch.setattr(memory, "_package", lambda: "another")
+    assert memory.recall({}, trained[0], 2) is None
 
 
 def test_what_cannot_be_kept_is_said_and_leaves_no_file(place):
@@ -117,22 +117,22 @@ def test_what_cannot_be_kept_is_said_and_leaves_no_file(place):
     space = new_kernel(cells)
     exec(cells[2]["source"], space)
     with pytest.raises(Exception, match="lambda"):
-        stage.keep(space, cells, 2, [])
+        memory.keep(space, cells, 2, [])
     assert not place.exists()
 
 
 def test_old_files_go(place, monkeypatch):
-    monkeypatch.setattr(stage, "KEPT", 2)
+    monkeypatch.setattr(memory, "KEPT", 2)
     for number in range(4):
         cells = lesson(SETUP, MODEL, f"number = {number}")
-        stage.keep({"number": number}, cells, 2, [])
+        memory.keep({"number": number}, cells, 2, [])
     assert len(list(place.iterdir())) == 2
-    assert stage.recall(new_kernel(cells), cells, 2) == []
+    assert memory.recall(new_kernel(cells), cells, 2) == []
 
 
 def test_an_answer_is_json_as_the_kernel_shows_it(trained):
     cells, space = trained
     asked = json.dumps(["cells_behind", [cells, [2]]])
-    assert json.loads(repr(stage.answer(asked, space))) == [0, 1, 2]
+    assert json.loads(repr(memory.answer(asked, space))) == [0, 1, 2]
     asked = json.dumps(["recall", [cells, 2]])
-    assert json.loads(repr(stage.answer(asked, new_kernel(cells)))) == FIGURE
+    assert json.loads(repr(memory.answer(asked, new_kernel(cells)))) == FIGURE

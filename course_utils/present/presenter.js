@@ -240,13 +240,13 @@
     await run(panel, path, code.slice(0, last + 1), "Running everything above");
   }
 
-  // Ask course_utils/stage.py, in the lesson's kernel.
+  // Ask course_utils/present/memory.py, in the lesson's kernel.
   async function ask(panel, name, ...others) {
     const cells = codeOf(panel)
       .map((c) => ({ source: source(c), tags: c.model.getMetadata("tags") ?? [] }));
     const asText = JSON.stringify(JSON.stringify([name, [cells, ...others]]))
       .replace(/[\u007f-\uffff]/g, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
-    const call = `__import__("course_utils.stage", fromlist=["x"]).answer(${asText}, globals())`;
+    const call = `__import__("course_utils.present.memory", fromlist=["x"]).answer(${asText}, globals())`;
     const request = { code: "", silent: true, store_history: false, user_expressions: { x: call } };
     const kernel = contextOf(panel).session.kernel;
     const answer = (await kernel.requestExecute(request).done).content.user_expressions?.x;

@@ -5,10 +5,7 @@ its header as `cell_id`; a cell without one gets one at its first sync. Of a cel
 only the header counts: its source is the exercise's stub.
 """
 
-import os
-import re
 import sys
-import tempfile
 from hashlib import sha1
 from pathlib import Path
 
@@ -17,26 +14,10 @@ from nbformat import NotebookNode
 
 from course_utils import exercises
 from course_utils.exercises.base import Exercise
-from course_utils.runtime import project_root
+from course_utils.notebook.file import OURS, execute, normalised, notebook_path, write
+from course_utils.place import ROOT
 
-ANSWER = re.compile(r"(answer|check)-((\d\d)-e\d+)")
 SCRIPT_METADATA = "cell_id,tags,notes,-all"
-VIEW = "application/vnd.jupyter.widget-view+json"
-
-
-def notebook_path(lesson: str) -> Path:
-    """The stored notebook of "05", or of "start_here".
-
-    Raises:
-        ValueError: no such lesson; the message lists those that are there.
-    """
-    folder = project_root() / "notebooks"
-    stored = sorted(folder.glob("*.ipynb"))
-    found = [path for path in stored if lesson in (path.stem, path.stem[:2])]
-    if len(found) != 1:
-        legal = ", ".join(path.stem for path in stored)
-        raise ValueError(f"no lesson {lesson!r}; legal: the first two digits of one of {legal}")
-    return found[0]
 
 
 def edit(lesson: str) -> Path:
@@ -84,7 +65,7 @@ def sync(script: Path, run: bool = True) -> Path:
         language_info={"name": "python"},
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
-    target = project_root() / "notebooks" / f"{script.stem}.ipynb"
+    target = ROOT / "notebooks" / f"{script.stem}.ipynb"
     if run:
         execute(notebook, target.parent)
     write(normalised(notebook), target)
@@ -96,74 +77,19 @@ def solve(lesson: str, folder: Path | None = None) -> Path:
     source = notebook_path(lesson)
     notebook = nbformat.read(source, as_version=4)
     for cell in notebook.cells:
-        match = ANSWER.fullmatch(cell.id)
+        match = OURS.fullmatch(cell.id)
         if match and match[1] == "answer":
             cell.source = exercises.find(match[2]).solution
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    target = (folder or project_root() / "build" / "solved") / source.name
+    target = (folder or ROOT / "build" / "solved") / source.name
     target.parent.mkdir(parents=True, exist_ok=True)
     write(notebook, target)
     return target
 
 
-def execute(notebook: NotebookNode, folder: Path) -> None:
-    """Run every cell in place, in `folder`.
-
-    Raises:
-        nbclient.exceptions.CellExecutionError: the first cell that raises.
-    """
-    from nbclient import NotebookClient
-
-    os.environ["COURSE_PROGRESS"] = os.devnull  # an author's run is no student's progress
-    NotebookClient(
-        notebook,
-        timeout=600,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(folder)}},
-        coalesce_streams=True,
-    ).execute()
-
-
-def normalised(notebook: NotebookNode) -> NotebookNode:
-    """Without what changes from run to run: times, widget views, progress bars; counted anew.
-
-    The counts stay because nbval takes a cell without one as never run.
-    """
-    notebook.metadata.pop("widgets", None)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    for count, cell in enumerate(code, start=1):
-        cell.metadata.pop("execution", None)
-        cell.execution_count = count
-        cell.outputs = [kept for out in cell.outputs if (kept := _output(out, count)) is not None]
-    return notebook
-
-
-def write(notebook: NotebookNode, target: Path) -> None:
-    """Store a notebook in one step: a reader sees the old file or the new one."""
-    nbformat.validate(notebook)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        nbformat.write(notebook, stream)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, target)
-
-
-def _output(output: NotebookNode, count: int) -> NotebookNode | None:
-    if output.output_type == "stream" and output.name == "stderr":
-        return None if "\r" in output.text else output  # a progress bar in text
-    if "execution_count" in output:
-        output.execution_count = count
-    data = output.get("data", {})
-    if data.pop(VIEW, None) is not None:
-        text = data.get("text/plain", "")
-        if text.startswith(("HBox", "VBox", "Output", "FloatProgress")) or "%|" in text:
-            return None  # the last is tqdm's bar
-    return None if data == {"text/plain": ""} else output
-
-
 def _script(notebook: Path) -> Path:
-    return project_root() / "edit" / f"{notebook.stem}.py"
+    return ROOT / "edit" / f"{notebook.stem}.py"
 
 
 def _new_id(lesson: str, source: str, index: int, taken: set[str]) -> str:
@@ -174,7 +100,7 @@ def _new_id(lesson: str, source: str, index: int, taken: set[str]) -> str:
 
 def _complete(cell: NotebookNode) -> None:
     """The stub of an answer cell, and nbgrader's metadata of answer and check cells."""
-    match = ANSWER.fullmatch(cell.id)
+    match = OURS.fullmatch(cell.id)
     if not match:
         return
     exercise = exercises.find(match[2])
@@ -195,6 +121,6 @@ if __name__ == "__main__":  # make edit LESSON=05 · make sync LESSON=05
     if command == "edit":
         print(edit(name))
     else:
-        scripts = sorted((project_root() / "edit").glob(f"{name}*.py"))
-        for path in scripts or [project_root() / "edit" / f"{name}.py"]:
+        scripts = sorted((ROOT / "edit").glob(f"{name}*.py"))
+        for path in scripts or [ROOT / "edit" / f"{name}.py"]:
             print(sync(path))

@@ -6,7 +6,7 @@
 // buttons say which one is pressed, what has the focus is seen, and a figure that stands still for
 // a second has its description read out.
 
-const KEPT = 32; // pictures, as in ahead.py
+const KEPT = 32; // pictures, as in pictures.py
 
 const PARTS = `<style>
 .widget-slider .noUi-handle:focus-visible, .jupyter-button.widget-toggle-button:focus-visible,

@@ -1,6 +1,6 @@
 """Runs inside the box, with the student's code beside it: so nothing that it says is believed.
 
-    python -I -m course_utils.grading.inside
+    python -I -m course_utils.grading.runner
 
 Messages of `wire` come in at standard input and go out at standard output: ("run", source) runs a
 cell, ("call", name, inputs) observes one call of a function that stands there now. What a lesson's

@@ -8,15 +8,14 @@ is copied to `.course/before-update/`, and the copy is named where the merge lef
 
 import ast
 import json
-import os
-import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-ANSWER = re.compile(r"answer-(\d\d-e\d+)")
+from course_utils.notebook.file import OURS
+from course_utils.place import write_whole
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def update_clone(root: Path, remote: str = "origin", branch: str = "main") -> li
     told = []
     for name, text in mine.items():
         _backup(root / name, text)
-        _write(root / name, _git(root, "show", f"HEAD:{name}"))
+        write_whole(root / name, _git(root, "show", f"HEAD:{name}"))
     try:
         base = _git(root, "rev-parse", "HEAD").strip()
         _git(root, "merge", "--ff-only", "FETCH_HEAD")
@@ -88,7 +87,7 @@ def update_clone(root: Path, remote: str = "origin", branch: str = "main") -> li
             told.append(_merged_file(root / name, text, new, _git(root, "show", f"{base}:{name}")))
     except ValueError:
         for name, text in mine.items():
-            _write(root / name, text)
+            write_whole(root / name, text)
         raise
     return told or ["no notebook of yours was changed: everything is as in the new edition"]
 
@@ -96,7 +95,7 @@ def update_clone(root: Path, remote: str = "origin", branch: str = "main") -> li
 def _update(target: Path, new: str, old: str | None) -> str:
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
-        _write(target, new)
+        write_whole(target, new)
         return f"{target.name}: new"
     text = target.read_text("utf-8")
     if text == new:
@@ -112,10 +111,10 @@ def _merged_file(target: Path, text: str, new: str, old: str | None) -> str:
         found = merge(theirs, json.loads(new), json.loads(old) if old else None)
     except (ValueError, KeyError, TypeError) as error:
         beside = target.with_name(f"{target.stem} (new).ipynb")
-        _write(target, text)
-        _write(beside, new)
+        write_whole(target, text)
+        write_whole(beside, new)
         return f"{target.name}: left as it is ({error}); the new edition is {beside.name}"
-    _write(target, json.dumps(found.notebook, indent=1, ensure_ascii=False) + "\n")
+    write_whole(target, json.dumps(found.notebook, indent=1, ensure_ascii=False) + "\n")
     if not found.left_out:
         return f"{target.name}: updated, your answers are in it"
     names = ", ".join(found.left_out[:5])
@@ -137,7 +136,7 @@ def _choice(new: dict, own: dict | None, old: dict | None) -> dict:
     """One cell of the new edition: the student's source where they wrote and nobody else did."""
     if own is None:
         return new
-    answer = ANSWER.fullmatch(new["id"]) and _is_filled(own)
+    answer = _is_answer(new) and _is_filled(own)
     edited = old is not None and _text(old) == _text(new) != _text(own)
     if not answer and not edited:
         return new
@@ -152,9 +151,14 @@ def _is_own(cell: dict, old: dict | None) -> bool:
     return _is_filled(cell) and (old is None or _text(old) != _text(cell))
 
 
+def _is_answer(cell: dict) -> bool:
+    found = OURS.fullmatch(cell["id"])
+    return found is not None and found[1] == "answer"
+
+
 def _is_filled(cell: dict) -> bool:
     """Whether an answer cell holds more than a stub: a docstring and NotImplementedError(id)."""
-    if cell.get("cell_type") != "code" or not ANSWER.fullmatch(cell["id"]):
+    if cell.get("cell_type") != "code" or not _is_answer(cell):
         return True
     try:
         body = ast.parse(_text(cell)).body
@@ -183,13 +187,7 @@ def _backup(target: Path, text: str) -> None:
     stamp = datetime.now().strftime("%Y-%m-%d-%H%M%S-%f")
     folder = _backups(target)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / f"{target.stem}-{stamp}.ipynb", text)
-
-
-def _write(target: Path, text: str) -> None:
-    partial = target.with_name(f"{target.name}.partial")
-    partial.write_text(text, "utf-8")
-    os.replace(partial, target)
+    write_whole(folder / f"{target.stem}-{stamp}.ipynb", text)
 
 
 def _git(root: Path, *given: str) -> str:

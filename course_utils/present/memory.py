@@ -17,7 +17,8 @@ import types
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent  # runtime.project_root() would wait for torch
+from course_utils.place import ROOT, write_whole
+
 STAGE = ROOT / "build" / "stage"
 KEPT = 40  # files; older ones go
 DECIDES = ("COURSE_BUDGET", "COURSE_DEVICE", "COURSE_THREADS", "COURSE_FIGURES", "COURSE_DATA_DIR")
@@ -59,10 +60,7 @@ def keep(space: dict, cells: list[dict], index: int, outputs: list[dict]) -> boo
     values = {name: value for name, value in values.items() if not isinstance(value, NO_VALUES)}
     content = pickle.dumps({"values": values, "random": _random(), "outputs": outputs})
     path = _place(cells, index)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    write_whole(path, content)
     files = sorted(path.parent.glob("*.pickle"), key=lambda file: file.stat().st_mtime)
     for old in files[:-KEPT]:
         old.unlink(missing_ok=True)

@@ -14,7 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from course_utils.install import ROOT, gpus, project
+from course_utils.place import ROOT
+from course_utils.setup.install import gpus, project
 
 INSTALL = "make setup (on Windows: .venv\\Scripts\\pip install -e .)"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -179,7 +180,7 @@ def _data() -> list[Finding]:
     try:
         import pooch
 
-        from course_utils.data import ARCHIVES
+        from course_utils.archives import ARCHIVES
     except (ImportError, OSError) as error:
         return [Finding("data", "WRONG", f"course_utils.data cannot be imported: {error}", INSTALL)]
     named = os.environ.get("COURSE_DATA_DIR", "").strip()

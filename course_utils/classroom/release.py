@@ -4,15 +4,15 @@ Students get the stored edition, byte for byte: stubs, no references, nothing hi
 the other side: a source with the solutions in it, marked, from which it makes what students get.
 """
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
 
 from course_utils import exercises
-from course_utils.authoring import ANSWER, notebook_path
 from course_utils.exercises.base import Exercise
+from course_utils.notebook.file import OURS, notebook_path
+from course_utils.place import write_whole
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 CONFIG_NAME = "nbgrader_config.py"
@@ -82,14 +82,14 @@ def release(lessons: Iterable[str], to: Path, nbgrader: bool = False) -> list[Pa
         planned[to / CONFIG_NAME] = CONFIG.encode()
     if in_the_way := [str(place) for target in planned if (place := _in_the_way(target))]:
         raise ValueError(f"in the way, so nothing was written: {', '.join(in_the_way)}")
-    return [create(target, data) for target, data in planned.items()]
+    return [write_whole(target, data, new=True) for target, data in planned.items()]
 
 
 def with_solutions(notebook: bytes) -> bytes:
     """A lesson with the reference in every answer cell, its body between nbgrader's marks."""
     lesson = nbformat.reads(notebook.decode(), as_version=4)
     for cell in lesson.cells:
-        match = ANSWER.fullmatch(cell.id)
+        match = OURS.fullmatch(cell.id)
         if match and match[1] == "answer":
             cell.source = marked(exercises.find(match[2]))
     return f"{nbformat.writes(lesson)}\n".encode()
@@ -100,27 +100,6 @@ def marked(exercise: Exercise) -> str:
     head = exercise.stub.splitlines()[:-1]
     body = exercise.solution.splitlines()[len(head) :]
     return "\n".join([*head, f"    {BEGIN}", *body, f"    {END}"])
-
-
-def create(target: Path, data: bytes) -> Path:
-    """Write a new file, whole; its folder is made where there is none.
-
-    Raises:
-        FileExistsError: there is one already, whoever made it.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
-    try:
-        os.link(partial, target)  # fails where a file is, which os.replace would overwrite
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        with target.open("xb") as stream:
-            stream.write(data)
-    finally:
-        partial.unlink()
-    return target
 
 
 def _in_the_way(target: Path) -> Path | None:
@@ -134,7 +113,7 @@ def _in_the_way(target: Path) -> Path | None:
 def _refuse_answers(source: Path, data: bytes) -> None:
     """An answer in the stored edition was not meant for students."""
     for cell in nbformat.reads(data.decode(), as_version=4).cells:
-        match = ANSWER.fullmatch(cell.id)
+        match = OURS.fullmatch(cell.id)
         if match and match[1] == "answer" and cell.source != exercises.find(match[2]).stub:
             raise ValueError(
                 f"{cell.id} in {source} is not the stub: `git checkout {source.name}` there, or "

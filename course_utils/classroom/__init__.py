@@ -1,0 +1,1 @@
+"""What goes between an instructor and students: released, updated, handed in."""

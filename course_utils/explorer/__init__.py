@@ -1,0 +1,1 @@
+"""What stands behind `widgets.explore`: pictures drawn ahead, figures redrawn, the page's side."""

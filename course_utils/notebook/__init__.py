@@ -1,0 +1,1 @@
+"""A lesson as a file: read, run, written as text, handed out."""
