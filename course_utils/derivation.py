@@ -26,6 +26,7 @@ SIGNS = {"equal": "=", "at_most": "<=", "at_least": ">="}
 LABEL = re.compile(r"[A-Z]\d{1,2}|\d{2}\.\d{1,2}")  # a step, claim or slip; or a section
 
 Relation = Literal["equal", "at_most", "at_least"]
+Allowed = tuple[Tensor, str]  # a tolerance, absolute, and how it reads in a row
 
 
 class DerivationError(AssertionError):
@@ -86,7 +87,7 @@ def equal(
         DerivationError: the line does not hold.
         ValueError: NaN or infinity, unequal shapes, not float64, not on the CPU, nothing there.
     """
-    _assert("equal", label, left, right, rule, tolerance, because)
+    _assert("equal", label, left, right, rule, _stated(tolerance, because))
 
 
 def at_most(
@@ -99,7 +100,7 @@ def at_most(
     because: str | None = None,
 ) -> None:
     """Assert left <= right + tolerance, entry by entry; arguments and errors as in `equal`."""
-    _assert("at_most", label, left, right, rule, tolerance, because)
+    _assert("at_most", label, left, right, rule, _stated(tolerance, because))
 
 
 def at_least(
@@ -112,7 +113,7 @@ def at_least(
     because: str | None = None,
 ) -> None:
     """Assert left >= right - tolerance, entry by entry; arguments and errors as in `equal`."""
-    _assert("at_least", label, left, right, rule, tolerance, because)
+    _assert("at_least", label, left, right, rule, _stated(tolerance, because))
 
 
 def rejects(
@@ -126,6 +127,10 @@ def rejects(
     because: str | None = None,
 ) -> None:
     """Assert that `left relation wrong` fails by at least 10 tolerances: the slip is caught.
+
+    The row says by how much: with exact sides the power of ten below the distance (10^6 tolerances
+    of 1e-8 are 1 per cent of the larger side). With an Estimate the distance is random too, so its
+    row says the 10 tolerances that are asked of every slip: no row differs between machines.
 
     Args:
         label: id of the slip (E08), or of the step whose wrong version is planted.
@@ -142,7 +147,7 @@ def rejects(
     """
     if relation not in SIGNS:
         raise ValueError(f"relation {relation!r}; legal: {', '.join(SIGNS)}")
-    seen = _compare(relation, label, left, wrong, tolerance, because)
+    seen = _compare(relation, label, left, wrong, _stated(tolerance, because))
     if seen.distance < REJECTED_BEYOND:
         raise DerivationError(
             f"{label}: the wrong version is not told apart ({says})\n{seen.report(relation)}\n"
@@ -151,7 +156,7 @@ def rejects(
     sign = "" if relation == "equal" else f"{SIGNS[relation]} "
     shown = f" is not {sign}".join(text for text in (_shown(left), _shown(wrong)) if text)
     shown = f" · {shown}" if shown else ""
-    print(f"{label:<4} REJECTED · {says}{shown} · misses by more than 10 tolerances")
+    print(f"{label:<4} REJECTED · {says}{shown} · misses by at least {seen.magnitude} tolerances")
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,15 @@ class _Comparison:
     distance: float  # the worst entry's violation, in tolerances
     worst: int  # its flat index
     unit: str  # how the tolerance reads in a row
+    random: bool  # a side is an Estimate
+
+    @property
+    def magnitude(self) -> str:
+        """The distance rounded down to a power of ten; the least that is asked, if it is random."""
+        if self.random:
+            return f"{REJECTED_BEYOND:g}"
+        # 0 against 1 are 10^8 tolerances: rounding must not make them 10^7 on another machine.
+        return f"10^{math.floor(math.log10(self.distance) + 1e-6)}"
 
     def report(self, relation: Relation) -> str:
         """Both values where they differ most, and the distance in tolerances."""
@@ -183,10 +197,9 @@ def _assert(
     left: Side,
     right: Side,
     rule: str,
-    tolerance: float | None,
-    because: str | None,
+    stated: Allowed | None,
 ) -> None:
-    seen = _compare(relation, label, left, right, tolerance, because)
+    seen = _compare(relation, label, left, right, stated)
     if seen.distance > 1:
         raise DerivationError(f"{label} does not hold ({rule})\n{seen.report(relation)}")
     # The right side is usually the closed form; of an inequality both exact sides are shown.
@@ -199,12 +212,7 @@ def _assert(
 
 
 def _compare(
-    relation: Relation,
-    label: str,
-    left: Side,
-    right: Side,
-    tolerance: float | None,
-    because: str | None,
+    relation: Relation, label: str, left: Side, right: Side, stated: Allowed | None
 ) -> _Comparison:
     if not LABEL.fullmatch(label):
         raise ValueError(f"label {label!r}; legal: a step such as A8, a slip E08, a section 00.2")
@@ -213,22 +221,28 @@ def _compare(
         raise ValueError(f"{label}: left has shape {tuple(lv.shape)}, right {tuple(rv.shape)}")
     if lv.numel() == 0:
         raise ValueError(f"{label}: nothing to compare, both sides are empty")
-    allowed, unit = _tolerance(lv, rv, torch.hypot(le, re_), tolerance, because)
+    error = torch.hypot(le, re_)
+    allowed, unit = stated or _default(lv, rv, error)
     excess = {"equal": (lv - rv).abs(), "at_most": lv - rv, "at_least": rv - lv}[relation]
     ratio = (excess / allowed).flatten()
     worst = int(ratio.argmax())
-    return _Comparison(lv, rv, allowed, float(ratio[worst]), worst, unit)
+    random = bool((error > 0).any())
+    return _Comparison(lv, rv, allowed, float(ratio[worst]), worst, unit, random)
 
 
-def _tolerance(
-    left: Tensor, right: Tensor, error: Tensor, tolerance: float | None, because: str | None
-) -> tuple[Tensor, str]:
+def _stated(tolerance: float | None, because: str | None) -> Allowed | None:
+    """The tolerance that a line states, with its reason; None where it states none."""
     if (tolerance is None) != (because is None):
         raise ValueError("tolerance=… and because=… go together: say why the default is not right")
-    if tolerance is not None:
-        if not (isinstance(tolerance, float) and 0 < tolerance < math.inf):
-            raise ValueError(f"tolerance {tolerance!r}; legal: a positive, finite float")
-        return torch.full_like(left, tolerance), f"tolerance {tolerance:g}, because {because}"
+    if tolerance is None:
+        return None
+    if not (isinstance(tolerance, float) and 0 < tolerance < math.inf):
+        raise ValueError(f"tolerance {tolerance!r}; legal: a positive, finite float")
+    return _exact(tolerance, "tolerance"), f"tolerance {tolerance:g}, because {because}"
+
+
+def _default(left: Tensor, right: Tensor, error: Tensor) -> Allowed:
+    """What rounding, or 4 standard errors, may make of two equal sides."""
     if (error > 0).any():
         return STANDARD_ERRORS * error, f"within {STANDARD_ERRORS:g} standard errors"
     size = torch.maximum(left.abs(), right.abs())

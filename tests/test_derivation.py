@@ -165,6 +165,31 @@ def test_rejects_needs_ten_tolerances():
         line.rejects("E08", right, 39.9, "says unbiased")
 
 
+@pytest.mark.parametrize(
+    ("left", "wrong", "said"),
+    [
+        (1.0, 1.02, "10^6"),  # 2 per cent of 1e-8
+        (0.0, 1.0, "10^8"),
+        (1e-12, 1.0, "10^8"),  # the same after rounding
+        (1.0, 1.0 + 1.1e-7, "10^1"),
+    ],
+)
+def test_the_row_of_a_wrong_side_says_how_far_it_is(capsys, left, wrong, said):
+    line.rejects("E08", left, wrong, "a slip")
+    assert capsys.readouterr().out.endswith(f" · misses by at least {said} tolerances\n")
+
+
+def test_a_stated_tolerance_is_the_unit_of_the_distance(capsys):
+    line.rejects("E08", 1.0, 4.0, "three off", tolerance=0.01, because="a coarse grid")
+    assert capsys.readouterr().out.endswith("misses by at least 10^2 tolerances\n")
+
+
+def test_a_random_distance_does_not_enter_the_row(capsys):
+    for wrong in (5.0, 500.0):  # 20 and 2,500 tolerances
+        line.rejects("B2", Estimate(0.0, 0.05), wrong, "off")
+        assert capsys.readouterr().out.endswith("misses by at least 10 tolerances\n")
+
+
 def test_rejects_an_inequality_only_on_the_wrong_side():
     line.rejects("E04", 3.0, 2.0, "above the evidence", relation="at_most")
     with pytest.raises(DerivationError):
