@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from course_utils.cli import app
 from course_utils.present import decks, lab
 from course_utils.present.memory import cells_behind
-from tests.notebooks.lessons import LESSONS, PLAN, read, tags
+from tests.notebooks.lessons import LESSONS, LINES_OF, PLAN, read, tags
 
 DECKS = ("PKU", "BU", "E1", "E2", "FUD")
 MAP = decks.lecture_map()
@@ -103,6 +103,18 @@ def test_map_plan_and_playlists_name_the_same_sections():
         assert set(listed) <= known and len(listed) == len(set(listed)), deck
     for section in decks.sections().values():
         assert section.minutes >= 5
+
+
+def test_the_map_says_in_which_section_every_step_of_the_plan_stands():
+    """And no other: an older step without a home of its own (D33) is carried by a newer one."""
+    homes = {step["id"]: step["lesson_sections"] for step in MAP["derivation_steps"]}
+    claims = {claim["id"] for claim in MAP["claims"]}
+    for number, plan in PLAN.items():
+        for step in plan["steps"]:
+            assert any(home[:2] == number for home in homes[step]), step
+        assert claims.issuperset(plan["claims"])
+    in_plan = {step for plan in PLAN.values() for step in plan["steps"]}
+    assert homes.keys() == in_plan | (LINES_OF.keys() - claims)
 
 
 def lectures(path) -> dict[str, list[str]]:

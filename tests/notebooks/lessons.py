@@ -10,7 +10,8 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LESSONS = [path for path in NOTEBOOKS if path.name[:2].isdigit()]
-PLAN = json.loads((ROOT / "assets" / "plan.json").read_text(encoding="utf-8"))["lessons"]
+_PLAN = json.loads((ROOT / "assets" / "plan.json").read_text(encoding="utf-8"))
+PLAN, LINES_OF = _PLAN["lessons"], _PLAN["lines_of"]  # LINES_OF: a claim -> its lines' steps
 ASSERTIONS = {"equal", "at_most", "at_least"}
 CONTROLS = {"explore", "interact", "interactive", "interactive_output"}
 

@@ -6,6 +6,7 @@ from tests.notebooks.lessons import (
     ASSERTIONS,
     CONTROLS,
     LESSONS,
+    LINES_OF,
     PLAN,
     code_cells,
     labels,
@@ -16,18 +17,33 @@ from tests.notebooks.lessons import (
 each = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 
 
-def missing(path) -> dict[str, set[str]]:
-    plan = PLAN[path.name[:2]]
-    wanted = set(plan["steps"] + plan["also"] + plan["claims"])
-    return {
-        "asserted": wanted - labels(path, ASSERTIONS),
-        "rejected": set(plan["slips"]) - labels(path, {"rejects"}),
-    }
+def unproved(plan: dict, asserted: set[str]) -> set[str]:
+    """Steps and claims of a lesson without a line; a claim counts where all its lines do."""
+    carried = {claim for claim, lines in LINES_OF.items() if asserted.issuperset(lines)}
+    return set(plan["steps"] + plan["also"] + plan["claims"]) - asserted - carried
 
 
 @each
 def test_every_step_and_slip_is_executed(path):
-    assert missing(path) == {"asserted": set(), "rejected": set()}
+    plan = PLAN[path.name[:2]]
+    assert unproved(plan, labels(path, ASSERTIONS)) == set()
+    assert set(plan["slips"]) - labels(path, {"rejects"}) == set()
+
+
+def test_a_claim_counts_where_all_its_lines_are_asserted():
+    """Lesson 14: K19 is S8 and S9; a step is never carried by others."""
+    plan, all_lines = PLAN["14"], set(PLAN["14"]["steps"])
+    assert unproved(plan, all_lines) == set()
+    assert unproved(plan, all_lines - {"S9"}) == {"S9", "K19"}
+
+
+def test_the_lines_of_a_claim_are_steps_of_a_lesson_that_makes_it():
+    """Of a claim: at home in its lesson. Of an older step: in a lesson that does not repeat it."""
+    for label, lines in LINES_OF.items():
+        (home,) = {n for n, plan in PLAN.items() if set(lines) & set(plan["steps"])}
+        assert lines and set(lines) <= set(PLAN[home]["steps"]), label
+        if label.startswith("K"):
+            assert label in PLAN[home]["claims"], label
 
 
 @each
