@@ -139,6 +139,13 @@ def normals(n: int) -> np.ndarray:
     return drawn
 
 
+def normal(
+    x: np.ndarray, mean: float | np.ndarray = 0.0, var: float | np.ndarray = 1.0
+) -> np.ndarray:
+    """The density N(x; mean, var)."""
+    return np.exp(-0.5 * (x - mean) ** 2 / var) / np.sqrt(2 * np.pi * var)
+
+
 def tiles(ax: Axes, images: np.ndarray, columns: int, title: str = "") -> None:
     """Draw images (N, C, H, W) in [0, 1] as one sheet with `columns` per row, without axes."""
     images = np.asarray(images, dtype=float)

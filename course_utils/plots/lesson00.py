@@ -16,6 +16,7 @@ from course_utils.plots.base import (
     PINK,
     SKY,
     Picture,
+    normal,
     normals,
     show,
     subplots,
@@ -35,10 +36,6 @@ __all__ = [
     "show",
     "two_formulas",
 ]
-
-
-def _normal(x: np.ndarray, mean: float, var: float) -> np.ndarray:
-    return np.exp(-0.5 * (x - mean) ** 2 / var) / np.sqrt(2 * np.pi * var)
 
 
 def two_formulas(d: int = 3, sd2: float = 1.2) -> Picture:
@@ -120,9 +117,9 @@ def add_and_multiply(var1: float = 0.4, var2: float = 0.1) -> Picture:
     fig, ((left, right),) = subplots(1, 2, width=10, height=4, sharey=True)
     panels = (left, 1, total, "the sum a + b"), (right, middle, joint, "the product, normalised")
     for ax, mean, var, label in panels:
-        ax.plot(x, _normal(x, 0, var1), color=DATA, ls=":", label=f"a: variance {var1:.2f}")
-        ax.plot(x, _normal(x, 1, var2), color=MODEL, ls="--", label=f"b: variance {var2:.2f}")
-        ax.plot(x, _normal(x, mean, var), color=EXACT, label=f"{label}: {var:.2f}")
+        ax.plot(x, normal(x, 0, var1), color=DATA, ls=":", label=f"a: variance {var1:.2f}")
+        ax.plot(x, normal(x, 1, var2), color=MODEL, ls="--", label=f"b: variance {var2:.2f}")
+        ax.plot(x, normal(x, mean, var), color=EXACT, label=f"{label}: {var:.2f}")
         ax.set(xlabel="value", ylim=(0, 2.2))
         ax.legend(loc="upper left", fontsize=12)
     left.set(ylabel="density", title="add two numbers: wider")
@@ -151,8 +148,8 @@ def conditional(rho: float = 0.8, value: float = 1.5) -> Picture:
     left.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
     left.set(title=f"observe $x_2$ = {value:.2f}")
     x = np.linspace(-3, 3, 601)
-    right.plot(x, _normal(x, 0, 1), color=DATA, label="$x_1$ before")
-    right.plot(x, _normal(x, mean, var), color=MODEL, ls="--", label="$x_1$ after")
+    right.plot(x, normal(x, 0, 1), color=DATA, label="$x_1$ before")
+    right.plot(x, normal(x, mean, var), color=MODEL, ls="--", label="$x_1$ after")
     right.set(xlabel="$x_1$", ylabel="density", ylim=(0, 1.5))
     right.set(title=f"mean {mean:.2f}, variance {var:.2f}")
     right.legend(loc="upper left")
@@ -166,7 +163,7 @@ def conditional(rho: float = 0.8, value: float = 1.5) -> Picture:
 def divergences(mean: float = 1.5, sd: float = 0.7) -> Picture:
     """P = N(0, 1) and q = N(mean, sd^2); both KLs and the JSD as bars."""
     x = np.linspace(-12, 12, 4801)
-    p, q = _normal(x, 0, 1), _normal(x, mean, sd**2)
+    p, q = normal(x, 0, 1), normal(x, mean, sd**2)
     dx, middle = x[1] - x[0], (p + q) / 2
     kl = 0.5 * (1 / sd**2 - 1 + mean**2 / sd**2 + np.log(sd**2))
     back = 0.5 * (sd**2 - 1 + mean**2 - np.log(sd**2))

@@ -22,10 +22,6 @@ CLUSTERS = np.array(  # 200 numbers: quantiles of N(-1.5, 0.6^2) and of N(1, 0.9
 COIN_COUNTS = np.array([60.0, 110.0, 190.0, 240.0, 230.0, 170.0])
 
 
-def _normal(z: np.ndarray, mean: float, var: float) -> np.ndarray:
-    return np.exp(-0.5 * (z - mean) ** 2 / var) / np.sqrt(2 * np.pi * var)
-
-
 def cause_and_cloud(w1: float = 2.2, w2: float = 1.4) -> Picture:
     """Two pixels given three values of the cause, and with the cause free."""
     rng = np.random.default_rng(0)
@@ -81,9 +77,9 @@ def three_bars(mean: float = 0.6, sd: float = 0.6) -> Picture:
     gap = 0.5 * (ratio - 1 - np.log(ratio) + (mean - POST_MEAN) ** 2 / POST_VAR)
     fig, ((left, right),) = subplots(1, 2, width=10, height=4, width_ratios=[3, 2])
     z = np.linspace(-3, 3, 601)
-    left.plot(z, _normal(z, 0, 1), color=GREY, ls=":", label="prior p(z)")
-    left.plot(z, _normal(z, POST_MEAN, POST_VAR), color=EXACT, label="posterior p(z|x = 3)")
-    left.plot(z, _normal(z, mean, sd**2), color=MODEL, ls="--", label="our q(z)")
+    left.plot(z, base.normal(z, 0, 1), color=GREY, ls=":", label="prior p(z)")
+    left.plot(z, base.normal(z, POST_MEAN, POST_VAR), color=EXACT, label="posterior p(z|x = 3)")
+    left.plot(z, base.normal(z, mean, sd**2), color=MODEL, ls="--", label="our q(z)")
     left.set(xlabel="latent z", ylabel="density", ylim=(0, 2.6))
     left.set_title("q tries to be the posterior")
     left.legend(loc="upper left")
@@ -113,7 +109,9 @@ def log_weights(mean: float = 0.6, sd: float = 0.6) -> Picture:
     """Log w(z) = log p(z) p(x|z) / q(z) over z, thick where q has 95 % of its mass."""
     fig, ((ax,),) = subplots(width=9, height=3.6)
     z = np.linspace(-1.5, 3.5, 501)
-    log_w = np.log(_normal(z, 0, 1)) - 0.5 * (X - W * z) ** 2 / S2 - 0.5 * np.log(2 * np.pi * S2)
+    log_w = (
+        np.log(base.normal(z, 0, 1)) - 0.5 * (X - W * z) ** 2 / S2 - 0.5 * np.log(2 * np.pi * S2)
+    )
     log_w += 0.5 * (z - mean) ** 2 / sd**2 + 0.5 * np.log(2 * np.pi * sd**2)
     ratio = sd**2 / POST_VAR
     elbo = LOG_P - 0.5 * (ratio - 1 - np.log(ratio) + (mean - POST_MEAN) ** 2 / POST_VAR)
@@ -138,7 +136,7 @@ def em_sweeps(sweeps: int = 3) -> Picture:
     x, (weight, mean, var) = CLUSTERS, np.array([[0.5, 0.5], [-0.5, 0.5], [1.0, 1.0]])
     evidence, bound = [], []
     for sweep in range(sweeps + 1):
-        joint = weight * _normal(x[:, None], mean, var)  # (N, 2)
+        joint = weight * base.normal(x[:, None], mean, var)  # (N, 2)
         if sweep:  # the bound with the q of before, the theta of now
             bound.append((r * (np.log(joint) - np.log(r))).sum(axis=1).mean())
         evidence.append(np.log(joint.sum(axis=1)).mean())
@@ -152,8 +150,10 @@ def em_sweeps(sweeps: int = 3) -> Picture:
     shares, edges = np.histogram(x, bins=32, range=(-4, 4), density=True)
     left.stairs(shares, edges, fill=True, color=DATA, alpha=0.4, label="data")
     for k in range(2):
-        left.plot(z, weight[k] * _normal(z, mean[k], var[k]), color=MODEL, ls="--", lw=1.5)
-    left.plot(z, (weight * _normal(z[:, None], mean, var)).sum(axis=1), color=MODEL, label="model")
+        left.plot(z, weight[k] * base.normal(z, mean[k], var[k]), color=MODEL, ls="--", lw=1.5)
+    left.plot(
+        z, (weight * base.normal(z[:, None], mean, var)).sum(axis=1), color=MODEL, label="model"
+    )
     left.set(xlabel="x", ylabel="density", ylim=(0, 0.55), title=f"after {sweeps} sweeps")
     left.legend(loc="upper right")
     right.plot(evidence, "o", color=EXACT, ms=9, label="E step: bound = log-likelihood")
@@ -245,8 +245,8 @@ def free_form(places: np.ndarray, density: np.ndarray) -> Picture:
     """The heights of a free q on its grid of z, and the posterior."""
     fig, ((ax,),) = subplots(width=9, height=4)
     z = np.linspace(-1, 3, 401)
-    ax.plot(z, _normal(z, 0, 1), color=GREY, ls=":", label="start: the prior")
-    ax.plot(z, _normal(z, POST_MEAN, POST_VAR), color=EXACT, label="posterior")
+    ax.plot(z, base.normal(z, 0, 1), color=GREY, ls=":", label="start: the prior")
+    ax.plot(z, base.normal(z, POST_MEAN, POST_VAR), color=EXACT, label="posterior")
     ax.plot(places, density, "o", color=MODEL, ms=6, label="57 free heights")
     ax.set(xlabel="latent z", ylabel="density", title="a function, varied until the bound is best")
     ax.legend(loc="upper left")

@@ -18,6 +18,7 @@ from course_utils.plots.base import (
     SKY,
     YELLOW,
     Picture,
+    normal,
     normals,
     show,
     subplots,
@@ -27,10 +28,6 @@ from course_utils.plots.base import (
 __all__ = ["show"]
 
 LOG_2PI = math.log(2 * math.pi)
-
-
-def _normal(z: np.ndarray, mean: float | np.ndarray, var: float | np.ndarray) -> np.ndarray:
-    return np.exp(-0.5 * (z - mean) ** 2 / var) / np.sqrt(2 * np.pi * var)
 
 
 def _digit(index: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -46,13 +43,13 @@ def clouds(sd: float = 0.2, spread: float = 1.0) -> Picture:
     """Four images as clouds on the latent line; beside them what the clouds cost and tell."""
     z = np.linspace(-5, 5, 2001)
     means = spread * np.array([-1.5, -0.5, 0.5, 1.5])
-    each = _normal(z[:, None], means, sd**2)  # (Z, 4)
+    each = normal(z[:, None], means, sd**2)  # (Z, 4)
     together = each.mean(axis=1)
     kl = float(np.mean(0.5 * (means**2 + sd**2 - 1 - math.log(sd**2))))
     log_ratio = np.log(each + 1e-300) - np.log(together + 1e-300)[:, None]
     told = float(np.trapezoid((each * log_ratio).mean(axis=1), z))
     fig, ((left, right),) = subplots(1, 2, width=10, height=3.8, width_ratios=[3, 2])
-    left.plot(z, _normal(z, 0, 1), color=GREY, ls=":", label="prior")
+    left.plot(z, normal(z, 0, 1), color=GREY, ls=":", label="prior")
     for column, colour in enumerate((BLUE, SKY, YELLOW, PINK)):
         left.fill_between(z, each[:, column] / 4, color=colour, alpha=0.5)
     left.plot(z, together, color=MODEL, label="all four together")
@@ -101,8 +98,8 @@ def same_noise(mean: float = 1.0, sd: float = 0.6) -> Picture:
     eps = np.linspace(-2, 2, 11)
     z, line = mean + sd * eps, np.linspace(-4, 4, 801)
     fig, ((ax,),) = subplots(width=8, height=3.5)
-    ax.fill_between(line, 1 + 0.9 * _normal(line, 0, 1), 1, color=GREY, alpha=0.35)
-    ax.fill_between(line, -0.45 * _normal(line, mean, sd**2), 0, color=MODEL, alpha=0.35)
+    ax.fill_between(line, 1 + 0.9 * normal(line, 0, 1), 1, color=GREY, alpha=0.35)
+    ax.fill_between(line, -0.45 * normal(line, mean, sd**2), 0, color=MODEL, alpha=0.35)
     for start, end in zip(eps, z, strict=True):
         ax.plot([start, end], [1, 0], color=BLUE, lw=1.2)
     ax.plot(eps, np.ones(11), "o", color=EXACT, ms=7)

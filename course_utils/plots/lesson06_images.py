@@ -29,6 +29,7 @@ from course_utils.plots.base import (
     subplots,
     tiles,
 )
+from course_utils.plots.images import array, sheet, sheets  # noqa: F401 - the lesson calls sheets
 from course_utils.vae import VAE
 
 if TYPE_CHECKING:
@@ -39,36 +40,6 @@ __all__ = ["show"]
 PURPLE, BROWN = ("#C08BE0", "#C99A5B") if DARK else ("#7B3294", "#8C510A")
 CLASSES = (INK, BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, GREY, PURPLE, BROWN)
 Decode = Callable[[Tensor], Tensor]
-
-
-def _array(images: Tensor | np.ndarray) -> np.ndarray:
-    return np.clip(torch.as_tensor(images).detach().cpu().double().numpy(), 0, 1)
-
-
-def _sheet(ax: Axes, images: Tensor, columns: int, title: str) -> None:
-    """`tiles` with a white margin at both sides, so that two sheets stay apart."""
-    tiles(ax, _array(images), columns, title)
-    low, high = ax.get_xlim()
-    margin = 0.03 * (high - low)
-    ax.set_xlim(low - margin, high + margin)
-
-
-def sheets(
-    named: dict[str, Tensor] | None = None,
-    columns: int = 8,
-    width: float = 10.0,
-    height: float = 4.0,
-) -> Picture:
-    """Sheets of images side by side, each under its name; by default real digits."""
-    if named is None:
-        from course_utils.data import digits
-
-        named = {"real digits, 8 by 8 pixels": digits().train[:24]}
-    fig, (axes,) = subplots(1, len(named), width=width, height=height)
-    for ax, (name, images) in zip(axes, named.items(), strict=True):
-        _sheet(ax, images, columns, name)
-    each = "; ".join(f"{len(images)} images, {name}" for name, images in named.items())
-    return Picture(fig, f"Sheets of images: {each}.")
 
 
 def curve(
@@ -95,7 +66,7 @@ def plane(
 ) -> Picture:
     """Where the encoder puts real digits in the plane, and what the decoder makes of one point."""
     codes, labels = codes.detach().cpu().numpy(), labels.cpu().numpy()
-    image = _array(decode(torch.tensor([[z1, z2]], dtype=torch.float32)))
+    image = array(decode(torch.tensor([[z1, z2]], dtype=torch.float32)))
     fig, ((left, right),) = subplots(1, 2, width=10, height=5, width_ratios=[3, 2])
     for digit in range(10):
         at = codes[labels == digit][:60]
@@ -118,8 +89,8 @@ def sweep(results: dict[float, dict[str, Tensor]], index: int = 1) -> Picture:
     kl = found["kl"].detach().cpu().numpy()
     fig, (axes,) = subplots(1, 3, width=12, height=4.4, width_ratios=[1, 1, 1])
     both = torch.stack([found["x"], found["x_hat"]], dim=1).flatten(0, 1)
-    _sheet(axes[0], both, 6, f"image | rebuilt: error {found['error']:.2f}")
-    _sheet(axes[1], found["samples"], 6, f"samples: to digits {found['away']:.2f}")
+    sheet(axes[0], both, 6, f"image | rebuilt: error {found['error']:.2f}")
+    sheet(axes[1], found["samples"], 6, f"samples: to digits {found['away']:.2f}")
     axes[2].bar(range(1, len(kl) + 1), np.sort(kl)[::-1], color=BOUND)
     axes[2].set(xlabel="latent, largest first", ylabel="KL, nats per image", ylim=(0, 5))
     axes[2].set_title(f"η = {eta:g}: KL {kl.sum():.1f}, {int(found['active'])} active")
@@ -198,7 +169,7 @@ def pull(model: VAE, start: Tensor, latent: int = 1, value: float = 1.0) -> Pict
     values = torch.linspace(-2.5, 2.5, 11)
     z = start.repeat(12, 1)
     z[:11, latent - 1], z[11, latent - 1] = values, value
-    images = _array(model.decode(z))
+    images = array(model.decode(z))
     read = np.array([_read(image) for image in images])  # (12, 4)
     fig, axes = subplots(2, 2, width=11, height=4, width_ratios=[3, 8], height_ratios=[1, 3])
     tiles(axes[1, 0], images[11:], 1, f"z{latent} = {value:.1f}")

@@ -19,47 +19,20 @@ from course_utils.plots.base import (
     ORANGE,
     PINK,
     Picture,
+    normal,
     show,
     subplots,
     tiles,
 )
+from course_utils.plots.images import array, sheet, sheets  # noqa: F401 - the lesson calls sheets
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 __all__ = ["show"]
 
 Images = Callable[[Tensor], Tensor]
 WAYS = {"lerp": ORANGE, "slerp": BOUND}
-
-
-def _array(images: Tensor) -> np.ndarray:
-    return np.clip(images.detach().cpu().double().numpy(), 0, 1)
-
-
-def _sheet(ax: Axes, images: Tensor, columns: int, title: str) -> None:
-    tiles(ax, _array(images), columns, title)
-    low, high = ax.get_xlim()
-    margin = 0.03 * (high - low)  # two sheets side by side stay apart
-    ax.set_xlim(low - margin, high + margin)
-
-
-def sheets(
-    named: dict[str, Tensor] | None = None,
-    columns: int = 8,
-    width: float = 10.0,
-    height: float = 3.6,
-) -> Picture:
-    """Sheets of images side by side, each under its name; by default real close-ups."""
-    if named is None:
-        from course_utils.shapes import close_ups
-
-        named = {"real close-ups, 16 by 16 pixels": close_ups(24, seed=9).images}
-    fig, (axes,) = subplots(1, len(named), width=width, height=height)
-    for ax, (name, images) in zip(axes, named.items(), strict=True):
-        _sheet(ax, images, columns, name)
-    each = "; ".join(f"{len(images)} images, {name}" for name, images in named.items())
-    return Picture(fig, f"Sheets of images: {each}.")
 
 
 def _chi(r: np.ndarray, K: int) -> np.ndarray:
@@ -106,8 +79,8 @@ def walk(
     here = scale * paths[way](torch.tensor([[t]]))
     fig, axes = subplots(2, 2, width=11, height=4.3, width_ratios=[1, 3], height_ratios=[1, 2.2])
     axes[0, 0].set_axis_off()
-    _sheet(axes[0, 1], G(scale * paths[way](ts)), 9, f"{way}, t from 0 to 1")
-    tiles(axes[1, 0], _array(G(here)), 1, f"t = {t:.2f}")
+    sheet(axes[0, 1], G(scale * paths[way](ts)), 9, f"{way}, t from 0 to 1")
+    tiles(axes[1, 0], array(G(here)), 1, f"t = {t:.2f}")
     ax, fine = axes[1, 1], torch.linspace(0, 1, 101)[:, None]
     K = len(z0)
     shell = (math.sqrt(max(K - 0.5, 0.1)) - 1.4, math.sqrt(K - 0.5) + 1.4)  # sd of ||z|| is 0.7
@@ -153,15 +126,11 @@ def equation(
     fig, (axes,) = subplots(1, len(parts), width=11, height=3.6)
     for index, (ax, images, name) in enumerate(zip(axes, parts, names, strict=True)):
         columns = 1 if len(images) == 1 else 3
-        _sheet(ax, images[:9], columns, name)
+        sheet(ax, images[:9], columns, name)
         if index < len(signs):
             at = {"transform": ax.transAxes, "ha": "center", "va": "center"}
             ax.text(1.06, 0.5, signs[index], fontsize=26, **at)
     return Picture(fig, "Sheets of images: " + f"; {', '.join(signs)}; ".join(names) + ".")
-
-
-def _normal(x: np.ndarray, mean: float) -> np.ndarray:
-    return np.exp(-((x - mean) ** 2) / 2) / math.sqrt(2 * math.pi)
 
 
 def _value(p: np.ndarray, p_g: np.ndarray, dx: float) -> np.ndarray:
@@ -181,7 +150,7 @@ def judges(heed: float = 0.0, gap: float = 8.0, judge: str = "x and y") -> Pictu
     judge sees when label 1 was asked for, its verdict, and the value of the best judge.
     """
     x = np.linspace(-12, 12, 2401)
-    dx, one, other = x[1] - x[0], _normal(x, gap / 2), _normal(x, -gap / 2)
+    dx, one, other = x[1] - x[0], normal(x, gap / 2), normal(x, -gap / 2)
     h = np.linspace(0, 1, 41)[:, None]
     sighted = _value(one, (1 + h) / 2 * one + (1 - h) / 2 * other, dx)  # label 0 gives the same
     fake, both = (1 + heed) / 2 * one + (1 - heed) / 2 * other, (one + other) / 2
@@ -269,7 +238,7 @@ def labelled(images: Tensor | None = None, captions: Sequence[str] | None = None
         images, _, captions = close_ups(8, seed=3)
     columns, rows = len(captions), -(-len(images) // len(captions))
     fig, ((ax,),) = subplots(width=10, height=1.3 + rows * min(10 / columns, 0.55))
-    tiles(ax, _array(images), columns)
+    tiles(ax, array(images), columns)
     side = images.shape[-1]
     ax.set_ylim(ax.get_ylim()[0], -2 - (0.75 * side if columns > 5 else 0.3 * side))
     for index, caption in enumerate(captions):
@@ -295,6 +264,6 @@ def ask(
     images = painter(z, table[[texts.index(text)] * 16])
     share = sum(said == text for said in caption_close_up(read_factors(images)[0])) / 16
     fig, ((ax,),) = subplots(width=9, height=3)
-    tiles(ax, _array(images), 8, f"“{text}”: {share:.0%} read as asked")
+    tiles(ax, array(images), 8, f"“{text}”: {share:.0%} read as asked")
     alt = f"Sixteen drawings for the caption {text}; {share:.0%} are read as it says."
     return Picture(fig, alt)

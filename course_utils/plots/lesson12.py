@@ -12,6 +12,7 @@ from course_utils.plots.base import (
     MODEL,
     PINK,
     Picture,
+    normal,
     show,
     subplots,
     tiles,
@@ -24,14 +25,10 @@ WEIGHTS, MEANS, VAR = np.array([1 / 3, 2 / 3]), np.array([-1.3, 0.65]), 0.155  #
 DATA_VAR = 0.49  # of the Gaussian data of 12.4
 
 
-def _normal(x: np.ndarray, mean: np.ndarray, var: np.ndarray) -> np.ndarray:
-    return np.exp(-0.5 * (x - mean) ** 2 / var) / np.sqrt(2 * np.pi * var)
-
-
 def _marginal(x: np.ndarray, alpha_bar: float) -> np.ndarray:
     """q(x_t) of the lesson's mixture where alpha_bar of its variance is left."""
     var = alpha_bar * VAR + 1 - alpha_bar
-    return _normal(np.asarray(x)[..., None], np.sqrt(alpha_bar) * MEANS, var) @ WEIGHTS
+    return normal(np.asarray(x)[..., None], np.sqrt(alpha_bar) * MEANS, var) @ WEIGHTS
 
 
 def _data(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -98,7 +95,7 @@ def forward_paths(T: int = 40, last: float = 0.25) -> Picture:
     ax.plot(np.stack(paths), color=GREY, lw=0.8)
     start.fill_betweenx(x, _marginal(x, 1.0), color=DATA, alpha=0.6)
     end.fill_betweenx(x, _marginal(x, left), color=DATA, alpha=0.6)
-    end.plot(_normal(x, 0, 1), x, color=EXACT, ls="--")
+    end.plot(normal(x, 0, 1), x, color=EXACT, ls="--")
     start.set(title="data q(x0)", xlabel="density", ylabel="x", ylim=(-3.5, 3.5))
     ax.set(title="each step: shrink a little, add a little noise", xlabel="step t", xlim=(0, T))
     end.set(title="q(xT)", xlabel="density")
@@ -137,7 +134,7 @@ def schedule(kind: str = "linear", T: int = 1000, last: float = 0.02) -> Picture
     """What is left of the data at each t, the signal-to-noise ratio, and q(x_T) beside N(0, 1)."""
     bars = _alpha_bars(kind, T, last)
     x = np.linspace(-8, 8, 3201)
-    end, goal = _marginal(x, bars[-1]), _normal(x, 0, 1)
+    end, goal = _marginal(x, bars[-1]), normal(x, 0, 1)
     kl = (end * np.log(end / goal)).sum() * (x[1] - x[0])
     apart = f"{kl:.1e}" if kl > 1e-12 else "< 1e-12"  # the sum is no more exact than that
     at_one = -0.5 * np.log1p(-bars[-1])  # KL(q(x_T | x_0) || N(0, 1)) where x_0^2 = 1
@@ -169,7 +166,7 @@ def marginals(levels: tuple[float, ...] = (1.0, 0.9, 0.6, 0.2, 0.01)) -> Picture
     x = np.linspace(-3.5, 3.5, 281)
     for ax, level in zip(axes.flat, levels, strict=True):
         ax.fill_between(x, _marginal(x, level), color=DATA, alpha=0.6)
-        ax.plot(x, _normal(x, 0, 1), color=EXACT, ls="--", lw=1.2)
+        ax.plot(x, normal(x, 0, 1), color=EXACT, ls="--", lw=1.2)
         ax.set(xlabel="x", title=f"alpha_bar = {level:g}", ylim=(0, 0.75))
     axes[0, 0].set_ylabel("density q(xt)")
     alt = (
@@ -182,7 +179,7 @@ def marginals(levels: tuple[float, ...] = (1.0, 0.9, 0.6, 0.2, 0.01)) -> Picture
 def _reverse_mixture(beta: float, xt: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Weights, means (..., 2) and variance of q(x_{t-1} | x_t), x_{t-1} from the mixture."""
     alpha = 1 - beta
-    weight = WEIGHTS * _normal(xt[..., None], np.sqrt(alpha) * MEANS, alpha * VAR + beta)
+    weight = WEIGHTS * normal(xt[..., None], np.sqrt(alpha) * MEANS, alpha * VAR + beta)
     var = 1 / (1 / VAR + alpha / beta)
     means = var * (MEANS / VAR + np.sqrt(alpha) * xt[..., None] / beta)
     return weight / weight.sum(-1, keepdims=True), means, var
@@ -195,8 +192,8 @@ def _kl_to_gaussian(beta: float, xt: np.ndarray) -> np.ndarray:
     mean = (weight * means).sum(-1)
     sd = np.sqrt((weight * (means - mean[:, None]) ** 2).sum(-1) + var)
     y = mean[:, None] + sd[:, None] * u
-    p = (weight[:, None] * _normal(y[..., None], means[:, None], var)).sum(-1) + 1e-300
-    return (p * np.log(p * sd[:, None] / _normal(u, 0, 1))).sum(-1) * (u[1] - u[0]) * sd
+    p = (weight[:, None] * normal(y[..., None], means[:, None], var)).sum(-1) + 1e-300
+    return (p * np.log(p * sd[:, None] / normal(u, 0, 1))).sum(-1) * (u[1] - u[0]) * sd
 
 
 @cache
@@ -218,8 +215,8 @@ def reverse(beta: float = 0.5, xt: float = -0.2) -> Picture:
     y, now = np.linspace(-3, 3, 1201), _reverse_kl(beta)
     here = max(float(_kl_to_gaussian(beta, np.array([xt]))[0]), 0)
     fig, ((left, right),) = subplots(1, 2, width=11, height=3.7)
-    left.plot(y, _normal(y[:, None], means, var) @ weight, color=EXACT, label="true reverse")
-    left.plot(y, _normal(y, mean, spread), color=MODEL, ls="--", label="its Gaussian")
+    left.plot(y, normal(y[:, None], means, var) @ weight, color=EXACT, label="true reverse")
+    left.plot(y, normal(y, mean, spread), color=MODEL, ls="--", label="its Gaussian")
     left.plot(xt, 0, "^", color=DATA, ms=12, clip_on=False, label=f"xt = {xt:g}")
     left.set(xlabel="x one step earlier", ylabel="density", xlim=(-3, 3))
     left.set_title(f"beta = {beta:g}: KL {here:.2g} nats")

@@ -13,6 +13,7 @@ from course_utils.plots.base import (
     PINK,
     YELLOW,
     Picture,
+    normal,
     show,
     subplots,
     tiles,
@@ -21,10 +22,6 @@ from course_utils.plots.base import (
 __all__ = ["show"]
 
 TEN_STEPS = diffusion.NoiseSchedule.linear(10, 0.05, 0.6)
-
-
-def _normal(x: np.ndarray, mean: float, var: float) -> np.ndarray:
-    return np.exp(-0.5 * (x - mean) ** 2 / var) / np.sqrt(2 * np.pi * var)
 
 
 def _posterior(
@@ -59,7 +56,7 @@ def between(x0: float = 1.3, x2: float = -0.4, curve: tuple[float, float] | None
     shown = ""
     if curve is not None:
         x, (mean, var) = np.linspace(-0.4, 2.6, 400), curve
-        right.plot(x, _normal(x, mean, var), color=EXACT, lw=3, label="your posterior")
+        right.plot(x, normal(x, mean, var), color=EXACT, lw=3, label="your posterior")
         shown = f" A Gaussian of mean {mean:.3f} and variance {var:.4f} is drawn over them."
     right.set(xlabel="x after one step", ylabel="density", title="where were they at t = 1?")
     right.set(ylim=(0, 2.2))
@@ -81,11 +78,11 @@ def posterior(xt: float = -0.4, x0: float = 1.3, t: int = 6) -> Picture:
     x = np.linspace(-6, 6, 1201)
     fig, ((ax,),) = subplots(width=9, height=4.2)
     forward, spread = xt / np.sqrt(1 - beta), beta / (1 - beta)
-    ax.plot(x, _normal(x, forward, spread), color=PINK, label="from $x_t$, one step back")
+    ax.plot(x, normal(x, forward, spread), color=PINK, label="from $x_t$, one step back")
     if t > 1:
-        ax.plot(x, _normal(x, centre, 1 - before), color=DATA, label="from $x_0$, t - 1 steps on")
-        ax.plot(x, _normal(x, mean, var), color=EXACT, lw=3, label="posterior, their product")
-        ax.set_ylim(0, 1.25 * max(_normal(np.zeros(1), 0, var)[0], 0.8))
+        ax.plot(x, normal(x, centre, 1 - before), color=DATA, label="from $x_0$, t - 1 steps on")
+        ax.plot(x, normal(x, mean, var), color=EXACT, lw=3, label="posterior, their product")
+        ax.set_ylim(0, 1.25 * max(normal(np.zeros(1), 0, var)[0], 0.8))
     else:
         ax.plot([x0, x0], [0, 1.9], color=EXACT, lw=3, label="posterior: the point $x_0$")
         ax.set_ylim(0, 2.3)
@@ -110,8 +107,8 @@ def step_cost(shift: float = 0.8, ratio: float = 2.0) -> Picture:
     total = width + shifts**2 / (2 * ratio)
     now = shift**2 / (2 * ratio)
     fig, ((left, right),) = subplots(1, 2, width=10, height=4.2)
-    left.plot(x, _normal(x, 0, 1), color=EXACT, label="posterior")
-    left.plot(x, _normal(x, shift, ratio), color=MODEL, ls="--", label="model's step")
+    left.plot(x, normal(x, 0, 1), color=EXACT, label="posterior")
+    left.plot(x, normal(x, shift, ratio), color=MODEL, ls="--", label="model's step")
     left.set(xlabel="$x_{t-1}$, in sd of the posterior", ylabel="density", ylim=(0, 0.55))
     left.set_title(f"off by {shift:g} sd, variance × {ratio:g}")
     left.legend(loc="upper left", fontsize=12)

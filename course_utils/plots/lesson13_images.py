@@ -27,8 +27,8 @@ from course_utils.plots.base import (
     Picture,
     show,
     subplots,
-    tiles,
 )
+from course_utils.plots.images import sheet, sheets as unit_sheets
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,16 +47,7 @@ def _digits(n: int) -> Tensor:
 def _sheet(
     ax: Axes, images: Tensor, columns: int, title: str = "", above: Sequence[str] = ()
 ) -> None:
-    """`tiles` of images in [-1, 1]; `above` has a label for each column."""
-    shown = ((images.detach().cpu().double() + 1) / 2).clamp(0, 1)
-    tiles(ax, shown.numpy(), columns, title)
-    low, high = ax.get_xlim()
-    margin = 0.03 * (high - low)  # two sheets side by side stay apart
-    ax.set_xlim(low - margin, high + margin)
-    ax.set_title(title, pad=26 if above else None)
-    side = images.shape[-1]
-    for k, label in enumerate(above):
-        ax.text(k * (side + 1) + (side - 1) / 2, -0.8, label, ha="center", va="bottom", fontsize=12)
+    sheet(ax, (images + 1) / 2, columns, title, above)  # images in [-1, 1]
 
 
 def _eps(shape: Sequence[int], seed: int = 0) -> Tensor:
@@ -69,13 +60,10 @@ def sheets(
     width: float = 10.0,
     height: float = 3.4,
 ) -> Picture:
-    """Sheets of images side by side, each under its name; by default real digits."""
+    """Sheets of images in [-1, 1] side by side, each under its name; by default real digits."""
     named = {"digits, scaled to [-1, 1]": _digits(32)} if named is None else named
-    fig, (axes,) = subplots(1, len(named), width=width, height=height)
-    for ax, (name, images) in zip(axes, named.items(), strict=True):
-        _sheet(ax, images, columns, name)
-    each = "; ".join(f"{len(images)} images, {name}" for name, images in named.items())
-    return Picture(fig, f"Sheets of images side by side: {each}.")
+    scaled = {name: (images + 1) / 2 for name, images in named.items()}
+    return unit_sheets(scaled, columns, width, height)
 
 
 def noised_digits(times: Sequence[int] = (0, 50, 150, 300, 500, 700, 850, 1000)) -> Picture:
