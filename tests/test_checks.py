@@ -3,6 +3,7 @@
 import json
 import os
 
+import numpy as np
 import pytest
 import torch
 
@@ -123,6 +124,22 @@ def test_use_hands_on_the_students_function_or_the_reference(capsys):
         said = capsys.readouterr().out
         assert said == "The next cells use the reference elbo until yours passes 05-e2.\n"
     assert progress.summary() == {}
+
+
+def test_use_says_what_it_does_to_an_answer_in_numpy(capsys):
+    def mine(mean, log_var):
+        mean, log_var = np.asarray(mean), np.asarray(log_var)
+        return 0.5 * (mean**2 + np.exp(log_var) - 1 - log_var).sum(1)
+
+    handed = use("06-e1", mine)
+    first, turned, lent = capsys.readouterr().out.splitlines()
+    assert first == "The next cells use your kl_to_standard_normal."
+    assert "turned into" in turned and "use the reference: yours gives none" in lent
+    mean = torch.ones(3, 2, requires_grad=True)
+    handed(mean, log_var=torch.zeros(3, 2)).sum().backward()
+    assert torch.equal(mean.grad, torch.ones(3, 2))
+    with torch.no_grad():
+        assert torch.equal(handed(mean, torch.zeros(3, 2)), torch.ones(3))
 
 
 def test_show_solution_prints_the_reference_and_notes_it(capsys):

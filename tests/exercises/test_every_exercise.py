@@ -3,10 +3,11 @@
 import ast
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from course_utils.checks import check
+from course_utils.checks import check, use
 from course_utils.exercises import find, of_lesson
 from course_utils.exercises.base import judge
 from course_utils.observing import observe
@@ -73,3 +74,71 @@ def test_ids_are_of_the_lesson_and_found(exercise):
 def test_unknown_exercise_is_named_with_the_legal_ones():
     with pytest.raises(ValueError, match=r"05-e99.*05-e2"):
         check("05-e99", print)
+
+
+# --- what `use` hands on ----------------------------------------------------------------------
+
+
+def _tree(f, value):
+    if isinstance(value, torch.Tensor):
+        return f(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_tree(f, part) for part in value)
+    return {k: _tree(f, v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def _in_numpy(reference):
+    """The reference as somebody writes it in NumPy: it cannot read a tensor with a gradient."""
+
+    def answer(*inputs):
+        _tree(np.asarray, inputs)
+        return _tree(lambda tensor: tensor.detach().numpy()[()], reference(*inputs))
+
+    return answer
+
+
+def _detached(reference):
+    return lambda *inputs: _tree(torch.detach, reference(*inputs))
+
+
+def _asked(exercise):
+    """The inputs of every call that judging makes."""
+    found = []
+    judge(exercise, exercise.reference, lambda f, *given: found.append(given) or observe(f, *given))
+    return found
+
+
+def _kinds(function, inputs, gradient, dtype):
+    """Type, dtype, shape of each part of what a call returns, and the inputs that it is led to."""
+    kinds = []
+
+    def call(*given):
+        floats = [t for t in given if isinstance(t, torch.Tensor) and t.is_floating_point()]
+        for tensor in floats:
+            tensor.data = tensor.data.to(dtype or tensor.dtype)
+            tensor.requires_grad_(gradient)
+        value = function(*given)
+        for part in value if isinstance(value, tuple) else [value]:
+            kind = [type(value), type(part), getattr(part, "dtype", None)]
+            if isinstance(part, torch.Tensor):
+                kind.append(part.shape)
+                if gradient and part.requires_grad:
+                    led = torch.autograd.grad(
+                        part.sum(), floats, retain_graph=True, allow_unused=True
+                    )
+                    kind.append([grad is not None for grad in led])
+            kinds.append(kind)
+
+    seen = observe(call, *inputs)
+    assert seen.error is None, seen.error
+    return kinds
+
+
+@every
+@pytest.mark.parametrize("wrapped", [_in_numpy, _detached])
+def test_use_hands_on_what_later_cells_can_use(exercise, wrapped, capsys):
+    handed = use(exercise.id, wrapped(exercise.reference))
+    for inputs in _asked(exercise)[::4]:
+        for gradient, dtype in ((False, None), (True, torch.float32)):
+            found = _kinds(handed, inputs, gradient, dtype)
+            assert found == _kinds(exercise.reference, inputs, gradient, dtype)
