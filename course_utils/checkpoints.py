@@ -1,4 +1,4 @@
-"""Files of weights, and of whole training runs, that are complete or absent.
+"""Files of weights that are complete or absent.
 
 One safetensors file with a JSON text and a checksum of the numbers, written beside its place and
 then moved there, so that a crash never leaves half a file.
@@ -16,8 +16,6 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from course_utils.place import write_whole
-
-ANEW = "to train anew delete the file, or give another path"
 
 
 def save_weights(path: str | Path, model: nn.Module, metadata: dict[str, Any]) -> str:
@@ -113,25 +111,6 @@ def read_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict[str, 
     return tensors, text["metadata"]
 
 
-def read_tensors_of(path: Path, fingerprint: dict[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a file whose metadata equal `fingerprint`; none if there is no file yet.
-
-    Raises:
-        ValueError: the file is damaged, or of another run (what differs is named).
-    """
-    if not path.exists():
-        return {}
-    tensors, found = read_tensors(path, ANEW)
-    other = [
-        f"{name} is {found.get(name)} there, {here} here"
-        for name, here in fingerprint.items()
-        if found.get(name) != here
-    ]
-    if other:
-        raise ValueError(f"{path} is of another run: {'; '.join(other)}; {ANEW}")
-    return tensors
-
-
 def fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """Copy the tensors into the model's state, in place.
 
@@ -147,44 +126,6 @@ def fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     if wrong:
         raise ValueError(f"{path} does not fit, {len(wrong)} differ: {'; '.join(wrong[:3])}")
     model.load_state_dict(tensors)
-
-
-def pack(
-    modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, device: torch.device
-) -> dict[str, Tensor]:
-    """The state of modules, optimiser and torch's global generators as one flat dictionary."""
-    tensors = {"random.cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        tensors["random.cuda"] = torch.cuda.get_rng_state(device)
-    for name, module in modules.items():
-        tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
-    return tensors
-
-
-def unpack(
-    tensors: dict[str, Tensor],
-    modules: dict[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
-    path: Path,
-) -> None:
-    """Set modules and optimiser to the state that `pack` read; the generators stay as they are."""
-    for name, module in modules.items():
-        fill(module, _part(tensors, f"{name}."), path)
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in _part(tensors, "optimizer.").items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def unpack_random(tensors: dict[str, Tensor], device: torch.device) -> None:
-    """Set torch's global generators to the state that `pack` read."""
-    torch.set_rng_state(tensors["random.cpu"])
-    if device.type == "cuda" and "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"], device)
 
 
 def checksum(tensors: dict[str, Tensor]) -> str:
@@ -205,7 +146,3 @@ def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
 def is_finite(model: nn.Module) -> bool:
     """Whether all parameters are finite; buffers may hold infinities on purpose (masks do)."""
     return all(bool(torch.isfinite(weights).all()) for weights in model.parameters())
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): value for k, value in tensors.items() if k.startswith(prefix)}

@@ -1,33 +1,29 @@
 """Train a model: `fit` yields one small record per step, so that the notebook owns logs and plots.
 
-    for step in fit(model, loss_fn, x_train, steps=600, checkpoint="vae.safetensors"):
+    for step in fit(model, loss_fn, x_train, steps=600):
         losses.append(step.loss)
 
-`fit` knows `loss_fn(model, *batch)` and nothing else of the model. With a `checkpoint`, a run that
-was killed and is started again with the same arguments repeats its records and goes on. On the CPU
-it ends with the curve and weights of an unbroken run, bit for bit, if all noise comes from torch's
-global generator. A checkpoint cannot see into `loss_fn`: delete it when you change the loss.
+`fit` knows `loss_fn(model, *batch)` and nothing else of the model.
 """
 
 import math
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
-from itertools import islice
-from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
+from torch.optim import AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from course_utils import checkpoints
+from course_utils.checkpoints import is_finite, shapes
 from course_utils.runtime import available_devices
 
 RESIDENT_BYTES = 2**30  # data up to this size move to the device once, larger ones batch by batch
+WARMUP = 100  # steps, or half of a run that is shorter than two of these
+Loss = Callable[..., Tensor]
 
 
 class Step(NamedTuple):
@@ -37,24 +33,21 @@ class Step(NamedTuple):
     loss: float
     learning_rate: float
     gradient_norm: float
-    resumed: bool = False  # read from the checkpoint, not computed now
 
 
 def fit(
     model: nn.Module,
-    loss_fn: Callable[..., Tensor],
+    loss_fn: Loss,
     data: Tensor | tuple[Tensor, ...],
     *,
     steps: int = 600,
     batch_size: int = 64,
     lr: float = 2e-3,
-    warmup: int = 100,
+    warmup: int | None = None,
     seed: int = 0,
     clip: float | None = 1.0,
     weight_decay: float = 0.0,
     average: AveragedModel | None = None,
-    checkpoint: str | Path | None = None,
-    save_every: int = 200,
     device: str | torch.device = "cpu",
     label: str = "training",
     progress: bool = True,
@@ -65,22 +58,23 @@ def fit(
     CUDA). `data`: one tensor, or several with the same first dimension, shuffled in every epoch in
     an order that `seed` decides; nothing else is seeded. `clip`: the largest gradient norm, or
     None. `average`: `ema(model)`, updated after each step; sample from `average.module`.
-    `checkpoint`: a file, written every `save_every` steps and at the end, after the loop's body.
     The model is moved to `device`, trained in train mode and left in eval mode.
 
     Raises:
-        ValueError: at the call: an illegal argument, a checkpoint that is damaged or of other
-            settings. While training: a loss that is not a scalar.
+        ValueError: at the call: an illegal argument, or data that are no tensors, not finite or of
+            another precision than the model. While training: a loss that is not a scalar.
         FloatingPointError: loss or gradient is not finite; the weights are those before that step.
     """
-    settings = _Settings(steps, batch_size, lr, warmup, seed, clip, weight_decay)
-    data = _checked(data, batch_size)
-    _need(save_every >= 1, f"save_every={save_every}; legal: 1 or more")
-    place = torch.device(device)
+    warmup = min(WARMUP, steps // 2) if warmup is None else warmup
+    _check(steps, batch_size, lr, warmup, clip, weight_decay)
+    place, data = torch.device(device), _checked(data, batch_size, model)
     _need(place.type in available_devices(), f"device {place}; legal: {available_devices()}")
-    run = _Run(model, average, settings, place, None if checkpoint is None else Path(checkpoint))
-    saved = run.find(data)
-    return _steps(run, loss_fn, data, saved, save_every, label, progress)
+    parameters = _moved(model, average, place)
+    optimizer = AdamW(parameters, weight_decay=weight_decay, fused=True)
+    rates = (learning_rate(number, steps, lr, warmup) for number in range(1, steps + 1))
+    plan = zip(rates, _batches(data, batch_size, seed, place), strict=False)
+    bar = {"total": steps, "desc": label, "unit": "step", "disable": not progress}
+    return _steps(model, loss_fn, plan, optimizer, clip, average, bar)
 
 
 def learning_rate(number: int, steps: int, lr: float, warmup: int) -> float:
@@ -132,166 +126,125 @@ class _MovingAverage(AveragedModel):
         self.n_averaged += 1
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """The numbers that decide a run."""
-
-    steps: int
-    batch_size: int
-    lr: float
-    warmup: int
-    seed: int
-    clip: float | None
-    weight_decay: float
-
-    def __post_init__(self) -> None:
-        _need(self.steps >= 1, f"steps={self.steps}; legal: 1 or more")
-        _need(self.batch_size >= 1, f"batch_size={self.batch_size}; legal: 1 or more")
-        _need(0 < self.lr < math.inf, f"lr={self.lr}; legal: a positive number")
-        _need(0 <= self.warmup <= self.steps, f"warmup={self.warmup}; legal: 0 to {self.steps}")
-        _need(self.clip is None or self.clip > 0, f"clip={self.clip}; legal: positive, or None")
-        _need(0 <= self.weight_decay < 1, f"weight_decay={self.weight_decay}; legal: in [0, 1)")
-
-
-@dataclass
-class _Run:
-    """All that a step changes, and so all that a checkpoint holds."""
-
-    model: nn.Module
-    average: AveragedModel | None
-    settings: _Settings
-    device: torch.device
-    path: Path | None
-    fingerprint: dict[str, Any] = field(default_factory=dict)
-    curve: list[tuple[float, float, float]] = field(default_factory=list)
-    saved: int = 0  # the step of the last good checkpoint
-
-    def __post_init__(self) -> None:
-        if self.average is not None:
-            same = checkpoints.shapes(self.average.module) == checkpoints.shapes(self.model)
-            _need(same, "average is of another model; legal: ema(model)")
-        for module in self.modules().values():
-            module.to(self.device)
-        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        _need(self.parameters, f"{type(self.model).__name__} has no parameter to train")
-        weight_decay = self.settings.weight_decay
-        self.optimizer = torch.optim.AdamW(self.parameters, weight_decay=weight_decay, fused=True)
-
-    def modules(self) -> dict[str, nn.Module]:
-        """Model and average by the names that they have in a checkpoint."""
-        averages = {} if self.average is None else {"average": self.average}
-        return {"model": self.model, **averages}
-
-    def find(self, data: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """Set the fingerprint; the tensors of the checkpoint, if there is one, of this very run."""
-        if self.path is None:
-            return {}
-        self.fingerprint = asdict(self.settings) | {
-            "data": checkpoints.checksum({str(index): part for index, part in enumerate(data)}),
-            "model": f"{zlib.crc32(f'{self.model} {checkpoints.shapes(self.model)}'.encode()):08x}",
-            "average": getattr(self.average, "decay", self.average is not None),
-        }
-        return checkpoints.read_tensors_of(self.path, self.fingerprint)
-
-    def save(self) -> None:
-        """Write the checkpoint of the present step, unless its weights are not finite."""
-        number = len(self.curve)
-        for name, module in self.modules().items():
-            if not checkpoints.is_finite(module):
-                self.stop(f"step {number}: it left weights of the {name} that are not finite")
-        if self.path is None:
-            return
-        tensors = checkpoints.pack(self.modules(), self.optimizer, self.device)
-        curve = torch.tensor(self.curve, dtype=torch.float64)  # (steps so far, 3)
-        checkpoints.write_tensors(self.path, {**tensors, "curve": curve}, self.fingerprint)
-        self.saved = number
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Set everything but the random generators to a checkpoint's state."""
-        checkpoints.unpack(tensors, self.modules(), self.optimizer, self.path)
-        self.curve = [tuple(row) for row in tensors["curve"].tolist()]
-        self.saved = len(self.curve)
-
-    def stop(self, what: str) -> NoReturn:
-        """Raise FloatingPointError with what is wrong and the last good checkpoint."""
-        last = f"{self.path} at step {self.saved}" if self.saved else "none"
-        raise FloatingPointError(f"{what}; last good checkpoint: {last}. Try a smaller lr")
-
-
 def _steps(
-    run: _Run,
-    loss_fn: Callable[..., Tensor],
-    data: tuple[Tensor, ...],
-    saved: dict[str, Tensor],
-    save_every: int,
-    label: str,
-    progress: bool,
+    model: nn.Module,
+    loss_fn: Loss,
+    plan: Iterator[tuple[float, list[Tensor]]],
+    optimizer: Optimizer,
+    clip: float | None,
+    average: AveragedModel | None,
+    bar_options: dict[str, object],
 ) -> Iterator[Step]:
+    """The loop over rates and batches; the weights change only if loss and gradient are finite."""
     from tqdm.auto import tqdm
 
-    steps, n = run.settings.steps, len(data[0])
-    order = batch_indices(n, run.settings.batch_size, run.settings.seed)
-    if sum(part.nbytes for part in data) <= RESIDENT_BYTES:
-        data = tuple(part.to(run.device) for part in data)
-    bar = tqdm(total=steps, desc=label, unit="step", disable=not progress)
+    bar = tqdm(**bar_options)
     try:
-        if saved:
-            run.restore(saved)
-            if progress:
-                tqdm.write(f"{label}: step 1 to {run.saved} from {run.path}; {checkpoints.ANEW}")
-            for number, values in enumerate(run.curve, start=1):
-                bar.update()
-                yield Step(number, *values, resumed=True)
-            checkpoints.unpack_random(saved, run.device)  # last: the loop's body may have drawn
-        for number, index in enumerate(islice(order, run.saved, steps), start=run.saved + 1):
-            batch = [part[index.to(part.device)].to(run.device) for part in data]
-            step = _advance(run, loss_fn, batch, number)
-            bar.set_postfix_str(f"loss {step.loss:.4g}", refresh=False)
+        for number, (rate, batch) in enumerate(plan, start=1):
+            if not model.training:  # at the start, and when the loop's body has sampled
+                model.train()
+            loss, norm = _descent(model, loss_fn, batch, optimizer, clip)
+            if not math.isfinite(loss + norm):
+                what = f"step {number}: the loss is {loss}, the gradient's norm {norm}"
+                raise FloatingPointError(f"{what}; the step was not taken. Try a smaller lr")
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.step()
+            if average is not None:
+                average.update_parameters(model)
+            bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
             bar.update()
-            yield step
-            if number % save_every == 0 or number == steps:
-                run.save()
+            yield Step(number, loss, rate, norm)
+        if not is_finite(model):
+            raise FloatingPointError(f"step {number} left weights that are not finite: lr {rate:g}")
     finally:
         bar.close()
-        run.model.zero_grad()
-        run.model.eval()
+        model.zero_grad()
+        model.eval()
 
 
-def _advance(run: _Run, loss_fn: Callable[..., Tensor], batch: list[Tensor], number: int) -> Step:
-    """One step of the optimiser; the weights change only if loss and gradient are finite."""
-    settings = run.settings
-    rate = learning_rate(number, settings.steps, settings.lr, settings.warmup)
-    run.optimizer.param_groups[0]["lr"] = rate
-    if not run.model.training:  # at the start, and when the loop's body has sampled in eval mode
-        run.model.train()
-    cuda = run.device.type == "cuda"
-    with torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext():
-        loss = loss_fn(run.model, *batch)
+def _descent(
+    model: nn.Module, loss_fn: Loss, batch: list[Tensor], optimizer: Optimizer, clip: float | None
+) -> tuple[float, float]:
+    """Loss and gradient norm of a batch; leaves the gradient, clipped, in the parameters."""
+    cuda = batch[0].device.type == "cuda"
+    try:
+        with torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext():
+            loss = loss_fn(model, *batch)
+    except RuntimeError as error:
+        given = ", ".join(f"{tuple(part.shape)} {part.dtype}" for part in batch)
+        error.add_note(f"fit gave loss_fn the batch {given}; the model is {_precision(model)}")
+        raise
     if loss.ndim or not loss.requires_grad:
         found = f"shape {tuple(loss.shape)}, requires_grad={loss.requires_grad}"
         raise ValueError(f"loss_fn gave {found}; legal: a scalar with gradient, the batch's mean")
-    run.optimizer.zero_grad()
+    optimizer.zero_grad()
     loss.backward()
-    gradients = [p.grad for p in run.parameters if p.grad is not None]
-    value, size = loss.item(), get_total_norm(gradients).item()
-    if not math.isfinite(value + size):
-        run.stop(f"step {number}: the loss is {value}, the gradient's norm {size}")
-    if settings.clip is not None and size > settings.clip:
-        torch._foreach_mul_(gradients, settings.clip / size)
-    run.optimizer.step()
-    if run.average is not None:
-        run.average.update_parameters(run.model)
-    run.curve.append((value, rate, size))
-    return Step(number, value, rate, size)
+    gradients = [p.grad for p in optimizer.param_groups[0]["params"] if p.grad is not None]
+    norm = get_total_norm(gradients).item()
+    if clip is not None and clip < norm < math.inf:
+        torch._foreach_mul_(gradients, clip / norm)
+    return loss.item(), norm
 
 
-def _checked(data: Tensor | tuple[Tensor, ...], batch_size: int) -> tuple[Tensor, ...]:
-    data = (data,) if isinstance(data, Tensor) else data
+def _batches(
+    data: tuple[Tensor, ...], batch_size: int, seed: int, device: torch.device
+) -> Iterator[list[Tensor]]:
+    """Batches without end, on the device."""
+    if sum(part.nbytes for part in data) <= RESIDENT_BYTES:
+        data = tuple(part.to(device) for part in data)
+    for index in batch_indices(len(data[0]), batch_size, seed):
+        yield [part[index.to(part.device)].to(device) for part in data]
+
+
+def _moved(
+    model: nn.Module, average: AveragedModel | None, device: torch.device
+) -> list[nn.Parameter]:
+    """What is trained of a model, once it and its average are on the device."""
+    if average is not None:
+        same = shapes(average.module) == shapes(model)
+        _need(same, "average is of another model; legal: ema(model)")
+        average.to(device)
+    parameters = [p for p in model.to(device).parameters() if p.requires_grad]
+    _need(parameters, f"{type(model).__name__} has no parameter to train")
+    return parameters
+
+
+def _check(
+    steps: int, batch_size: int, lr: float, warmup: int, clip: float | None, weight_decay: float
+) -> None:
+    _need(steps >= 1, f"steps={steps}; legal: 1 or more")
+    _need(batch_size >= 1, f"batch_size={batch_size}; legal: 1 or more")
+    _need(0 < lr < math.inf, f"lr={lr}; legal: a positive number")
+    _need(0 <= warmup <= steps, f"warmup={warmup}; legal: 0 to {steps}")
+    _need(clip is None or clip > 0, f"clip={clip}; legal: positive, or None")
+    _need(0 <= weight_decay < 1, f"weight_decay={weight_decay}; legal: in [0, 1)")
+
+
+def _checked(data: object, batch_size: int, model: nn.Module) -> tuple[Tensor, ...]:
+    """The data as a tuple of tensors that the model can be trained on."""
+    data = tuple(data) if isinstance(data, tuple | list) else (data,)
+    kinds = [type(part).__name__ for part in data]
+    tensors = all(isinstance(part, Tensor) for part in data)
+    legal = "tensors, such as torch.from_numpy(x) or dataset.tensors; fit makes the batches"
+    _need(tensors, f"data of {', '.join(kinds)}; legal: {legal}")
     same = data and all(part.ndim for part in data) and len({len(part) for part in data}) == 1
     found = [tuple(part.shape) for part in data]
     _need(same, f"data of shapes {found}; legal: tensors with the same first dimension")
     _need(len(data[0]) >= batch_size, f"batch_size {batch_size} > {len(data[0])} examples in data")
+    for part in data:
+        if part.is_floating_point():
+            weights = _precision(model) or part.dtype
+            fits, legal = part.dtype == weights, "one dtype for both, such as data.float()"
+            _need(fits, f"data of {part.dtype}, weights of {weights}; legal: {legal}")
+            bad = ~part.reshape(len(part), -1).isfinite().all(dim=1)
+            at = f"example {int(bad.int().argmax())} first"
+            _need(not bad.any(), f"{int(bad.sum())} examples hold NaN or infinity, {at}")
     return data
+
+
+def _precision(model: nn.Module) -> torch.dtype | None:
+    """The dtype of the weights."""
+    return next((weights.dtype for weights in model.parameters()), None)
 
 
 def _need(condition: object, otherwise: str) -> None:
