@@ -9,7 +9,7 @@ DECK =
 BLOCK = 1
 RUN = .venv/bin/python
 
-# pip runs again if pyproject.toml changed, if .venv is broken, or if this folder was moved.
+# pip runs again if the pins changed, if .venv is broken, or if this folder was moved.
 HERE := $(shell cd .venv 2>/dev/null && bin/python -I -c \
   'import course_utils; print(course_utils.__file__)' 2>/dev/null)
 ifneq ($(HERE),$(CURDIR)/course_utils/__init__.py)
@@ -51,6 +51,12 @@ sync: .venv/ready-to-test  ## bring edit/... back, run it, store it; LESSON=05
 assets: .venv/ready-to-test  ## rebuild the checkpoints in assets/
 	@set -e; for script in assets/checkpoints/*.py; do echo "$$script"; $(RUN) "$$script"; done
 
+constraints: .venv/ready  ## find again what the pins need, for all systems at once
+	@$(RUN) -m venv build/uv
+	@build/uv/bin/python -m pip install --quiet uv==0.13.9
+	@build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-build \
+	  --no-annotate --custom-compile-command "make constraints" --output-file constraints.txt pyproject.toml
+
 bench: .venv/ready-to-test  ## compare with the peers, side by side
 	@$(RUN) -m tests.benchmarks
 
@@ -59,17 +65,17 @@ clean:  ## remove caches and built copies; .venv, edit/ and your progress stay
 	find course_utils tests notebooks -name __pycache__ -exec rm -rf {} +
 	find notebooks -name .ipynb_checkpoints -exec rm -rf {} +
 
-.venv/ready: pyproject.toml $(REPAIR)
+.venv/ready: pyproject.toml constraints.txt $(REPAIR)
 	@$(FIND_PYTHON)
 	@$(RUN) -I course_utils/setup/install.py
 	@touch $@
 
-.venv/ready-to-test: pyproject.toml $(REPAIR)
+.venv/ready-to-test: pyproject.toml constraints.txt $(REPAIR)
 	@$(FIND_PYTHON)
 	@$(RUN) -I course_utils/setup/install.py test dev
 	@touch .venv/ready $@
 
-.venv/ready-to-hand-out: pyproject.toml $(REPAIR)
+.venv/ready-to-hand-out: pyproject.toml constraints.txt $(REPAIR)
 	@$(FIND_PYTHON)
 	@$(RUN) -I course_utils/setup/install.py handout
 	@touch .venv/ready $@
@@ -93,4 +99,4 @@ test -d .venv && $(RUN) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11)
 }
 endef
 
-.PHONY: help lab present handout test setup lint notebooks edit sync assets bench clean repair
+.PHONY: help lab present handout test setup lint notebooks edit sync assets constraints bench clean repair

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import course_utils
 from course_utils.cli import app
-from course_utils.setup import doctor
+from course_utils.setup import doctor, install
 
 
 def run() -> tuple[int, str]:
@@ -35,12 +35,15 @@ def test_this_environment_is_at_its_pins():
 
 
 def test_a_package_that_differs_from_its_pin(monkeypatch):
-    real = doctor.version
-    monkeypatch.setattr(doctor, "version", lambda name: "1.0" if name == "numpy" else real(name))
+    real, old = install.version, {"numpy", "attrs", "ruff"}
+    monkeypatch.setattr(install, "version", lambda name: "1.0" if name in old else real(name))
     code, report = run()
     assert code == 1
-    assert line(report, "packages").startswith("WRONG")
-    assert "numpy is 1.0, pinned" in report and "remedy: make setup" in report
+    packages, tools = line(report, "packages"), line(report, "tools")
+    assert packages.startswith("WRONG") and tools.startswith("WRONG")
+    assert "attrs is 1.0, pinned" in packages, "jsonschema brings it"
+    assert "numpy is 1.0, pinned" in packages and "remedy: make setup" in report
+    assert "ruff is 1.0" in tools and "ruff" not in packages
     assert "torch is" not in report, "a local build such as 2.13.0+cpu is at its pin"
 
 

@@ -12,7 +12,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 
 from course_utils.setup import install
 
@@ -34,7 +33,7 @@ esac
 @pytest.fixture
 def checkout(tmp_path) -> Path:
     """A folder with the Makefile, and a PATH folder with no Python in it."""
-    for name in ("Makefile", "pyproject.toml"):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "bin").mkdir()
     for tool in ("mkdir", "cp", "touch"):
@@ -95,12 +94,13 @@ def test_a_python_can_be_named(checkout):
     assert "Making .venv with snake (3.12.1)" in make(checkout, "setup", "PYTHON=snake")[1]
 
 
-def test_a_second_setup_does_nothing_and_new_pins_are_noticed(checkout):
+@pytest.mark.parametrize("pins", ["pyproject.toml", "constraints.txt"])
+def test_a_second_setup_does_nothing_and_new_pins_are_noticed(checkout, pins):
     python(checkout, "python3", "3.11.7")
     assert make(checkout, "setup")[0] == 0 and installs(checkout) == 1
     assert make(checkout, "setup")[0] == 0 and installs(checkout) == 1
     later = time.time() + 5
-    os.utime(checkout / "pyproject.toml", (later, later))
+    os.utime(checkout / pins, (later, later))
     assert make(checkout, "setup")[0] == 0 and installs(checkout) == 2
 
 
@@ -197,19 +197,14 @@ def test_what_is_complete_is_not_installed_again(monkeypatch):
     assert "--no-deps" in calls[0], "nothing is asked of a network"
 
 
-def test_every_pin_is_exact():
-    extras = [pin for pins in PROJECT["optional-dependencies"].values() for pin in pins]
-    assert [pin for pin in PROJECT["dependencies"] + extras if "==" not in pin] == []
-
-
-def test_conda_and_binder_get_the_same_pins():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    [pip] = [entry["pip"] for entry in environment if isinstance(entry, dict)]
-    options, pins = [x for x in pip if x.startswith("-")], {x for x in pip if not x.startswith("-")}
-    assert pins - set(PROJECT["dependencies"]) == set(), "only in environment.yml"
-    assert set(PROJECT["dependencies"]) - pins == set(), "only in pyproject.toml"
-    assert options == [f"--extra-index-url {install.CPU_INDEX}", "-e ."]
-    assert "python=3.11" in environment and "pip" in environment
+def test_what_a_pin_needs_is_brought_to_its_version(monkeypatch):
+    real, calls = install.version, []
+    monkeypatch.setattr(install, "pip", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(install, "remove_half_installed", lambda: False)
+    monkeypatch.setattr(install, "version", lambda name: "1.0" if name == "attrs" else real(name))
+    install.main([])
+    constraint = ("--constraint", str(ROOT / "constraints.txt"))
+    assert calls == [("install", *constraint, "--editable", str(ROOT), "attrs")]
 
 
 def test_the_readme_leads_with_the_two_commands_and_its_links_hold():

@@ -188,7 +188,7 @@ def on_cluster(uploads: list[Upload], seed: int, address: str, sandbox: bool) ->
     Raises:
         ValueError: no scheduler answers at the address.
     """
-    from dask import distributed  # an extra: pip install "dask[distributed]"
+    import distributed  # dask's; the extra [cluster]
 
     try:
         client = distributed.Client(address, timeout=10)

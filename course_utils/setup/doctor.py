@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 from course_utils.place import ROOT
-from course_utils.setup.install import gpus, project
+from course_utils.setup.install import differing, gpus, project
 
-INSTALL = "make setup (on Windows: .venv\\Scripts\\pip install -e .)"
+INSTALL = "make setup (Windows: .venv\\Scripts\\python -I course_utils\\setup\\install.py)"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSERS += ("microsoft-edge", "msedge")
 BROWSER_PLACES = (
@@ -85,39 +85,42 @@ def _python() -> list[Finding]:
     return [Finding("python", "WRONG", f"{text}; needed: {oldest}", f"install Python {oldest}")]
 
 
-def _differences(pins: list[str]) -> tuple[list[str], list[str]]:
-    """(What is missing, what differs) of pins "name==version"; a build (+cpu) does not count."""
-    missing, differing = [], []
-    for pin in pins:
-        name, _, wanted = pin.partition("==")
+def _missing(pins: list[str]) -> list[str]:
+    """The names of the pins "name==version" of which nothing is installed."""
+    missing = []
+    for name in (pin.partition("==")[0] for pin in pins):
         try:
-            found = version(name)
+            version(name)
         except PackageNotFoundError:
             missing.append(name)
-            continue
-        if found.partition("+")[0] != wanted:
-            differing.append(f"{name} is {found}, pinned {wanted}")
-    return missing, differing
+    return missing
+
+
+def _tools() -> list[str]:
+    """The pins that only tests and authors need."""
+    extras = project()["optional-dependencies"]
+    return extras["test"] + extras["dev"]
 
 
 def _packages() -> list[Finding]:
     pins = project()["dependencies"]
-    missing, differing = _differences(pins)
-    if not (missing or differing):
-        return [Finding("packages", "OK", f"all {len(pins)} are at their pins")]
-    wrong = "; ".join([*(f"{name} is missing" for name in missing), *differing])
-    return [Finding("packages", "WRONG", wrong, INSTALL)]
+    tools = {pin.partition("==")[0] for pin in _tools()}
+    wrong = [f"{name} is missing" for name in _missing(pins)]
+    wrong += [both for name, both in differing().items() if name not in tools]
+    if wrong:
+        return [Finding("packages", "WRONG", "; ".join(wrong), INSTALL)]
+    return [Finding("packages", "OK", f"all {len(pins)} and what they need are at their pins")]
 
 
 def _extras() -> list[Finding]:
-    extras = project()["optional-dependencies"]
-    pins = extras["test"] + extras["dev"]
-    missing, differing = _differences(pins)
+    pins = _tools()
+    missing, others = _missing(pins), differing()
     if missing:
         text = f"{len(missing)} of {len(pins)} are missing, needed by make test"
         return [Finding("tools", "--", text, "make test installs them")]
-    if differing:
-        return [Finding("tools", "WRONG", "; ".join(differing), "make test installs the pins")]
+    wrong = [others[name] for name in (pin.partition("==")[0] for pin in pins) if name in others]
+    if wrong:
+        return [Finding("tools", "WRONG", "; ".join(wrong), "make test installs the pins")]
     return [Finding("tools", "OK", f"all {len(pins)} for tests and authors are at their pins")]
 
 

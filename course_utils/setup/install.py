@@ -1,7 +1,8 @@
 """Install the exact pins of pyproject.toml and this package into the environment that runs this.
 
-`make setup` calls it with the Python of `.venv`; it needs nothing but the standard library. On
-Linux without an NVIDIA GPU it prefers PyTorch's CPU build, which is gigabytes smaller.
+`make setup` calls it with the Python of `.venv`; it needs nothing but the standard library. What
+the pins need in turn gets the versions of constraints.txt, on every system. On Linux without an
+NVIDIA GPU it prefers PyTorch's CPU build, which is gigabytes smaller.
 
     .venv/bin/python -I course_utils/setup/install.py [EXTRA ...]
 """
@@ -21,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]  # nothing of the package can be imported yet
+CONSTRAINTS = ROOT / "constraints.txt"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CPU_SIZE, CUDA_SIZE = "about 200 MB to download", "several GB to download"
 OTHERS_SIZE = "about 150 MB to download"
@@ -31,8 +33,9 @@ def main(extras: list[str]) -> None:
     optional = project()["optional-dependencies"]
     wanted = project()["dependencies"] + [pin for extra in extras for pin in optional[extra]]
     repaired = remove_half_installed()
+    others = differing()  # what an earlier set of pins left
     target = f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)
-    if not repaired and all(map(installed, wanted)):
+    if not (repaired or others) and all(map(installed, wanted)):
         if not package_is_here():  # the folder was moved; torch brought setuptools, so no network
             offline = ("--quiet", "--no-deps", "--no-build-isolation")
             pip("install", *offline, "--editable", target)
@@ -42,9 +45,9 @@ def main(extras: list[str]) -> None:
     if not installed(torch):
         requirement, options, words = choose_torch(torch)
         print(f"PyTorch: {words}.", flush=True)
-        pip("install", requirement, *options)
+        pip("install", "--constraint", str(CONSTRAINTS), requirement, *options)
     print(f"Then JupyterLab, SciPy and the other packages: {OTHERS_SIZE}.", flush=True)
-    pip("install", "--editable", target)
+    pip("install", "--constraint", str(CONSTRAINTS), "--editable", target, *others)
 
 
 def choose_torch(pin: str) -> tuple[str, list[str], str]:
@@ -118,6 +121,30 @@ def installed(pin: str) -> bool:
         return version(name).partition("+")[0] == wanted
     except PackageNotFoundError:
         return False
+
+
+def constraints() -> dict[str, set[str]]:
+    """The versions that constraints.txt allows of each package: several where systems differ."""
+    allowed: dict[str, set[str]] = {}
+    for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines():
+        pin = line.partition("#")[0].partition(";")[0].strip()
+        if pin:
+            name, _, wanted = pin.partition("==")
+            allowed.setdefault(name, set()).add(wanted)
+    return allowed
+
+
+def differing() -> dict[str, str]:
+    """What is installed in another version than constraints.txt allows: {name: both versions}."""
+    wrong = {}
+    for name, allowed in constraints().items():
+        try:
+            found = version(name).partition("+")[0]
+        except PackageNotFoundError:
+            continue  # nothing that was asked for needs it on this system
+        if found not in allowed:
+            wrong[name] = f"{name} is {found}, pinned {' or '.join(sorted(allowed))}"
+    return wrong
 
 
 def package_is_here() -> bool:
