@@ -23,18 +23,19 @@ def write_whole(path: Path, content: str | bytes, new: bool = False) -> Path:
         OSError: the file cannot be written; nothing is left beside it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
+    target = path if new else Path(os.path.realpath(path))  # a link stays: it leads to the file
+    beside = target.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
     try:
         with open(beside, "xb") as stream:
             stream.write(content.encode() if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
         if new:
-            _put(beside, path)
+            _put(beside, target)
         else:
-            if path.is_file():
-                shutil.copymode(path, beside)
-            os.replace(beside, path)
+            if target.is_file():
+                shutil.copymode(target, beside)
+            os.replace(beside, target)
     finally:
         beside.unlink(missing_ok=True)
     return path

@@ -42,7 +42,7 @@ CHAINS = {
         *("base", "wire", "seccomp", "box", "runner", "notebook", "grade"),
         *("archives", "collect", "run", "report", "batch"),
     ),
-    "classroom": ("release", "submit", "update"),
+    "classroom": ("release", "submit", "merge", "update"),
     "setup": ("install", "doctor"),
 }
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names}

@@ -69,3 +69,13 @@ def test_the_mode_of_a_file_stays_and_a_new_one_follows_the_umask(tmp_path):
 def test_a_long_name_is_written(tmp_path):
     path = tmp_path / f"{'ü' * 120}.txt"
     assert place.write_whole(path, "1").read_text() == "1"
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path):
+    file, link = tmp_path / "elsewhere" / "file.txt", tmp_path / "link.txt"
+    place.write_whole(file, "old")
+    link.symlink_to(file)
+    place.write_whole(link, "new")
+    assert link.is_symlink() and file.read_text() == "new"
+    with pytest.raises(FileExistsError):
+        place.write_whole(link, "newer", new=True)

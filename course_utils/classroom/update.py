@@ -1,199 +1,261 @@
-"""Bring a newer edition of the lessons into a student's folder; their work always survives.
+"""Bring a newer edition of the lessons into a student's folder, and lose nothing of theirs.
 
-Git merges lines, a notebook is made of cells: so notebooks are merged by cell id. The new edition
-gives the order; a filled answer and every cell that the student added stay, also where the new
-edition changed, moved or removed their surroundings. Before anything is written the student's file
-is copied to `.course/before-update/`, and the copy is named where the merge left something out.
+Notebooks are merged cell by cell (`merge`), all else by git. No file of the student's is written
+before a copy of it lies in `.course/before-update/`; the copy is named where the merge left
+something out. Beside them `.course/edition/` keeps what a file was last brought up to: without git
+it is what tells the student's changes from ours.
 """
 
-import ast
 import json
 import shutil
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 
-from course_utils.notebook.file import OURS
+from course_utils.classroom.merge import merge
 from course_utils.place import write_whole
 
-
-@dataclass(frozen=True)
-class Merge:
-    """A merged notebook, and which of the student's cells are not in it (by id)."""
-
-    notebook: dict
-    left_out: tuple[str, ...]
-
-
-def merge(theirs: dict, new: dict, old: dict | None = None) -> Merge:
-    """The new edition with the student's answers and cells in it.
-
-    Args:
-        theirs: the student's notebook.
-        new: the new edition.
-        old: the edition that the student began with, if it is known: it tells a cell that the
-            student edited from one that merely is old.
-    """
-    own, before = _by_id(theirs), _by_id(old or {"cells": []})
-    released = _by_id(new)
-    merged = [_choice(cell, own.get(name), before.get(name)) for name, cell in released.items()]
-    previous = None
-    for name, cell in own.items():
-        if name not in released and _is_own(cell, before.get(name)):
-            places = [i for i, other in enumerate(merged) if other["id"] == previous]
-            merged.insert(places[0] + 1 if places else 0, cell)
-        elif name not in released:
-            continue
-        previous = name
-    kept = {_text(cell) for cell in merged}
-    ours = {_text(cell) for cell in [*released.values(), *before.values()]}
-    missing = [name for name, cell in own.items() if _text(cell) not in kept | ours]
-    return Merge({**new, "cells": merged}, tuple(missing))
+BACKUPS, EDITION = Path(".course", "before-update"), Path(".course", "edition")
+NO_MERGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 def update_folder(source: Path, into: Path) -> list[str]:
     """Merge every notebook of a folder of newer lessons into the student's; says what was done.
 
     Raises:
-        ValueError: no notebook in the source, or one that cannot be read.
+        ValueError: no notebook in the source.
     """
     newer = sorted(source.glob("*.ipynb"))
     if not newer:
         raise ValueError(f"no notebook in {source}; legal: a folder of released lessons")
-    return [_update(into / path.name, path.read_text("utf-8"), None) for path in newer]
+    return [_update(into / path.name, path.read_bytes()) for path in newer]
 
 
 def update_clone(root: Path, remote: str = "origin", branch: str = "main") -> list[str]:
     """Fetch the newest edition into a clone and merge the notebooks that the student changed.
 
+    What the student committed is merged with it, by a commit of its own.
+
     Raises:
-        ValueError: git says no: no network, no such branch, commits of the student's own. The
-            folder is then as it was before.
+        ValueError: this is no clone, a merge is unfinished, or git says no: no network, no such
+            branch, another file that both sides changed. The folder is then as it was before.
     """
-    _git(root, "fetch", remote, branch)
-    changed = _git(root, "diff", "--name-only", "-z", "--diff-filter=M", "HEAD", "--", "notebooks")
-    names = [name for name in changed.split("\0") if name.endswith(".ipynb")]
-    mine = {name: (root / name).read_text("utf-8") for name in names}
-    told = []
-    for name, text in mine.items():
-        _backup(root / name, text)
-        write_whole(root / name, _git(root, "show", f"HEAD:{name}"))
+    if not (root / ".git").exists():
+        raise ValueError(
+            f"{root} is no clone of the course, so nothing can be fetched: unpack the newer "
+            "lessons somewhere, then course update FOLDER"
+        )
+    _refuse_unfinished(root)
+    _git(root, "fetch", "-q", remote, branch)
+    new, head = (_git(root, "rev-parse", name).strip() for name in ("FETCH_HEAD", "HEAD"))
+    base = _merge_base(root, head, new)
+    if base == new:
+        return ["nothing newer: you have the newest edition"]
+    mine = _changed(root, base, new)
+    for name, data in mine.items():
+        _backup(root / name, data)
     try:
-        base = _git(root, "rev-parse", "HEAD").strip()
-        _git(root, "merge", "--ff-only", "FETCH_HEAD")
-        for name, text in mine.items():
-            new = (root / name).read_text("utf-8") if (root / name).is_file() else text
-            told.append(_merged_file(root / name, text, new, _git(root, "show", f"{base}:{name}")))
-    except ValueError:
-        for name, text in mine.items():
-            write_whole(root / name, text)
+        _set_aside(root, mine)
+        if base == head:
+            _git(root, "merge", "-q", "--ff-only", new)
+        else:
+            _join(root, base, head, new)
+        told = []
+        for name, data in mine.items():
+            write_whole(root / name, data)
+            told.append(_update_from_git(root, name, base, new))
+    except BaseException:
+        _put_back(root, head, mine)
         raise
     return told or ["no notebook of yours was changed: everything is as in the new edition"]
 
 
-def _update(target: Path, new: str, old: str | None) -> str:
-    if not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
+def _update(target: Path, new: bytes, old: bytes | None = None) -> str:
+    """Bring one file up to a new edition, after a copy of it; says what was done.
+
+    A file that cannot be merged stays; the new edition goes beside it, where the next one is then
+    merged into that.
+    """
+    record = target.parent / EDITION / target.name
+    if not target.exists():
         write_whole(target, new)
+        write_whole(record, new)
         return f"{target.name}: new"
-    text = target.read_text("utf-8")
-    if text == new:
+    data = target.read_bytes()
+    if old is None and record.is_file():
+        old = record.read_bytes()
+    try:
+        merged, left_out = _merged(data, new, old)
+    except NO_MERGE as error:
+        beside = _update(target.with_name(f"{target.stem} (new).ipynb"), new)
+        return f"{target.name}: left as it is ({error}); the new edition beside it: {beside}"
+    kept = None if merged == data else _backup(target, data)
+    if kept:
+        write_whole(target, merged)
+    write_whole(record, new)
+    if kept is None:
         return f"{target.name}: as it was"
-    _backup(target, text)
-    return _merged_file(target, text, new, old)
-
-
-def _merged_file(target: Path, text: str, new: str, old: str | None) -> str:
-    """Write the merge; a student's file that is no notebook stays, the new one beside it."""
-    try:
-        theirs = json.loads(text)
-        found = merge(theirs, json.loads(new), json.loads(old) if old else None)
-    except (ValueError, KeyError, TypeError) as error:
-        beside = target.with_name(f"{target.stem} (new).ipynb")
-        write_whole(target, text)
-        write_whole(beside, new)
-        return f"{target.name}: left as it is ({error}); the new edition is {beside.name}"
-    write_whole(target, json.dumps(found.notebook, indent=1, ensure_ascii=False) + "\n")
-    if not found.left_out:
+    if not left_out:
         return f"{target.name}: updated, your answers are in it"
-    names = ", ".join(found.left_out[:5])
-    return f"{target.name}: updated; your changes to {names} are in {_backups(target)} only"
+    names = ", ".join(left_out[:5]) + (" ..." if len(left_out) > 5 else "")
+    if old:
+        return f"{target.name}: updated; your changes to {names} are in {kept} only"
+    return f"{target.name}: updated; where {names} differed, the former text is in {kept} only"
 
 
-def _by_id(notebook: dict) -> dict[str, dict]:
-    """Cells by id; one without an id, or with one that came before, gets a name of its own."""
-    found: dict[str, dict] = {}
-    for index, cell in enumerate(notebook["cells"]):
-        name = cell.get("id")
-        if not isinstance(name, str) or name in found:
-            name = f"added-{index}"
-        found[name] = {**cell, "id": name}
-    return found
+def _merged(data: bytes, new: bytes, old: bytes | None) -> tuple[bytes, tuple[str, ...]]:
+    """The merged file, the same bytes where nothing changes; and what was left out."""
+    theirs = json.loads(data)
+    found = merge(theirs, json.loads(new), json.loads(old) if old else None)
+    if found.notebook == theirs:
+        return data, found.left_out
+    text = json.dumps(found.notebook, indent=1, ensure_ascii=False, sort_keys=True)
+    return f"{text}\n".encode(), found.left_out
 
 
-def _choice(new: dict, own: dict | None, old: dict | None) -> dict:
-    """One cell of the new edition: the student's source where they wrote and nobody else did."""
-    if own is None:
-        return new
-    answer = _is_answer(new) and _is_filled(own)
-    edited = old is not None and _text(old) == _text(new) != _text(own)
-    if not answer and not edited:
-        return new
-    return {
-        **new,
-        **{key: own[key] for key in ("source", "outputs", "execution_count") if key in own},
-    }
+def _update_from_git(root: Path, name: str, base: str, new: str) -> str:
+    released = _show(root, new, name)
+    if released is None:
+        return f"{Path(name).name}: not in the new edition; yours stays"
+    return _update(root / name, released, _show(root, base, name))
 
 
-def _is_own(cell: dict, old: dict | None) -> bool:
-    """Whether a cell that the new edition does not have is the student's work."""
-    return _is_filled(cell) and (old is None or _text(old) != _text(cell))
+def _changed(root: Path, base: str, new: str) -> dict[str, bytes]:
+    """The notebooks of ours in which the student wrote, with what is in them."""
+    ours = {*_names(root, "ls-tree", "-r", new), *_names(root, "ls-tree", "-r", base)}
+    changed = {*_names(root, "diff", base)} | (ours - {*_names(root, "ls-files")})
+    there = [name for name in sorted(ours & changed) if (root / name).is_file()]
+    return {name: (root / name).read_bytes() for name in there if _is_lesson(name)}
 
 
-def _is_answer(cell: dict) -> bool:
-    found = OURS.fullmatch(cell["id"])
-    return found is not None and found[1] == "answer"
+def _set_aside(root: Path, names: Iterable[str]) -> None:
+    """The notebooks as in the student's last commit, so that git can put others in their place."""
+    tracked = {*_names(root, "ls-tree", "-r", "HEAD")}
+    deleted = {*_names(root, "ls-files", "-d")}
+    if back := sorted((set(names) | deleted) & tracked):
+        _git(root, "checkout", "-q", "HEAD", "--", *back)
+    for name in set(names) - tracked:
+        _git(root, "rm", "-q", "-f", "--cached", "--ignore-unmatch", "--", name)
+        (root / name).unlink(missing_ok=True)
 
 
-def _is_filled(cell: dict) -> bool:
-    """Whether an answer cell holds more than a stub: a docstring and NotImplementedError(id)."""
-    if cell.get("cell_type") != "code" or not _is_answer(cell):
-        return True
+def _join(root: Path, base: str, head: str, new: str) -> None:
+    """Merge the new edition with the student's commits; notebooks by cells."""
+    failed = _told(_ran(root, "merge", "-q", "--no-ff", "--no-commit", new))
     try:
-        body = ast.parse(_text(cell)).body
-    except SyntaxError:
-        return True
-    if len(body) != 1 or not isinstance(body[0], ast.FunctionDef):
-        return bool(body)
-    written = [node for node in body[0].body if not _is_text(node)]
-    return len(written) != 1 or not isinstance(written[0], ast.Raise)
+        unmerged = [*_names(root, "diff", "--diff-filter=U", where="")]
+        other = [name for name in unmerged if not _is_lesson(name)]
+        if other:
+            raise ValueError(
+                f"you and the new edition both changed {', '.join(other)}, and lines of both "
+                f"clash: `git checkout {new[:12]} -- {' '.join(other)}` takes the new ones; "
+                "commit that, then course update again"
+            )
+        if failed and not unmerged:
+            raise ValueError(failed)
+        for name in filter(_is_lesson, {*_names(root, "diff", base, head), *unmerged}):
+            theirs, released = _show(root, head, name), _show(root, new, name)
+            if theirs and released:
+                write_whole(
+                    root / name, _merged_or_theirs(theirs, released, _show(root, base, name))
+                )
+            elif theirs or name in unmerged:
+                write_whole(root / name, theirs or released)
+            _git(root, "add", "--", name)
+        _git(root, "commit", "-q", "--no-verify", "-m", "A newer edition of the lessons")
+    except BaseException:
+        if (root / ".git" / "MERGE_HEAD").exists():
+            _git(root, "merge", "--abort")
+        raise
 
 
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+def _merged_or_theirs(theirs: bytes, new: bytes, old: bytes | None) -> bytes:
+    try:
+        return _merged(theirs, new, old)[0]
+    except NO_MERGE:
+        return theirs
 
 
-def _text(cell: dict) -> str:
-    source = cell["source"]
-    return (source if isinstance(source, str) else "".join(source)).strip()
+def _put_back(root: Path, head: str, mine: dict[str, bytes]) -> None:
+    """The folder as it was before."""
+    try:
+        if _git(root, "rev-parse", "HEAD").strip() != head:
+            _set_aside(root, mine)
+            _git(root, "reset", "-q", "--keep", head)
+    finally:
+        for name, data in mine.items():
+            write_whole(root / name, data)
 
 
-def _backups(target: Path) -> Path:
-    return target.parent / ".course" / "before-update"
+def _refuse_unfinished(root: Path) -> None:
+    """A merge that git has not finished is the student's to end; their files are kept before."""
+    names = [*_names(root, "diff", "--diff-filter=U", where="")]
+    merging = _ran(root, "rev-parse", "-q", "--verify", "MERGE_HEAD").returncode == 0
+    if not names and not merging:
+        return
+    for name in names:
+        if _is_lesson(name) and (root / name).is_file():
+            _backup(root / name, (root / name).read_bytes())
+    remedy = "`git merge --abort`" if merging else "`git status` says how to end it; do that"
+    raise ValueError(
+        f"a merge that git began is unfinished ({', '.join(names) or 'not committed'}): {remedy}, "
+        "then course update again, which merges notebooks cell by cell"
+    )
 
 
-def _backup(target: Path, text: str) -> None:
-    stamp = datetime.now().strftime("%Y-%m-%d-%H%M%S-%f")
-    folder = _backups(target)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / f"{target.stem}-{stamp}.ipynb", text)
+def _merge_base(root: Path, head: str, new: str) -> str:
+    ran = _ran(root, "merge-base", head, new)
+    if ran.returncode:
+        raise ValueError(
+            "this folder and the course's repository have no commit in common: unpack the newer "
+            "lessons somewhere, then course update FOLDER"
+        )
+    return ran.stdout.decode().strip()
+
+
+def _backup(target: Path, data: bytes) -> Path:
+    """Where a copy of this content of a file lies; one is made where there is none."""
+    folder, digest = target.parent / BACKUPS, sha256(data).hexdigest()[:12]
+    for kept in folder.glob(f"*-{digest}.ipynb"):
+        if kept.read_bytes() == data:
+            return kept
+    stamp = datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    return write_whole(folder / f"{target.stem}-{stamp}-{digest}.ipynb", data, new=True)
+
+
+def _is_lesson(name: str) -> bool:
+    return name.startswith("notebooks/") and name.endswith(".ipynb")
+
+
+def _names(root: Path, *given: str, where: str = "notebooks") -> list[str]:
+    """The paths that git lists."""
+    only = [] if given[0] == "ls-files" else ["--name-only"]
+    return [
+        name for name in _git(root, *given, *only, "-z", "--", where or ".").split("\0") if name
+    ]
+
+
+def _show(root: Path, commit: str, name: str) -> bytes | None:
+    ran = _ran(root, "show", f"{commit}:{name}")
+    return None if ran.returncode else ran.stdout
 
 
 def _git(root: Path, *given: str) -> str:
+    ran = _ran(root, *given)
+    if told := _told(ran):
+        raise ValueError(told)
+    return ran.stdout.decode("utf-8", "surrogateescape")
+
+
+def _told(ran: subprocess.CompletedProcess[bytes]) -> str:
+    """What git said where it refused, else nothing."""
+    text = (ran.stderr.strip() or ran.stdout.strip()).decode("utf-8", "replace")
+    return f"git {ran.args[1]}: {text[-300:]}" if ran.returncode else ""
+
+
+def _ran(root: Path, *given: str) -> subprocess.CompletedProcess[bytes]:
     if shutil.which("git") is None:
         raise ValueError("git is not installed: unpack the new edition, then course update FOLDER")
-    run = subprocess.run(["git", *given], cwd=root, capture_output=True, text=True, check=False)
-    if run.returncode:
-        raise ValueError(f"git {given[0]}: {run.stderr.strip()[-300:]}")
-    return run.stdout
+    return subprocess.run(["git", *given], cwd=root, capture_output=True, check=False)

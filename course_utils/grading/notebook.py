@@ -29,23 +29,18 @@ _editions: list[Path] = []
 
 
 class Lesson:
-    """What the released notebook of a lesson holds: its code cells by id, and its setup.
+    """What the released notebook of a lesson holds: its code cells by id, and its setup."""
 
-    Raises:
-        ValueError: no such lesson.
-    """
-
-    def __init__(self, path: Path) -> None:
-        cells = json.loads(path.read_text("utf-8"))["cells"]
+    def __init__(self, stem: str, cells: list[dict]) -> None:
         code = [cell for cell in cells if cell["cell_type"] == "code"]
-        self.number, self.stem = path.stem[:2], path.stem
+        self.number, self.stem = stem[:2], stem
         self.sources = {cell["id"]: _source(cell).strip() for cell in code}
         tags = {cell["id"]: cell["metadata"].get("tags", []) for cell in code}
         self.setup = next(self.sources[name] for name in tags if "setup" in tags[name])
         self.needed = [self.sources[name] for name in tags if "needed" in tags[name]]
         self.setup_id = next(name for name in tags if "setup" in tags[name])
         self.given = frozenset([self.setup, *self.needed])
-        self.texts = frozenset(self.sources.values())
+        self.texts = frozenset(_source(cell).strip() for cell in code)
         self.exercises = exercises.of_lesson(self.number)
 
 
@@ -55,7 +50,8 @@ def lessons() -> dict[str, Lesson]:
     folder = _editions[-1] if _editions else ROOT / "notebooks"
     stored = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     asked = [path for path in stored if exercises.of_lesson(path.stem[:2])]
-    return {path.stem[:2]: Lesson(path) for path in asked}
+    read_in = {path.stem: json.loads(path.read_text("utf-8"))["cells"] for path in asked}
+    return {stem[:2]: Lesson(stem, cells) for stem, cells in read_in.items()}
 
 
 @contextmanager
@@ -135,7 +131,7 @@ def _code_cells(path: Path) -> list[dict]:
         old = [] if "cells" in notebook else notebook["worksheets"]  # formats 2 and 3
         cells = [cell for sheet in old or [notebook] for cell in sheet["cells"]]
         cells = [cell for cell in cells if cell["cell_type"] == "code"]
-        found = [_plain_cell(cell) for cell in cells]
+        found = [plain_cell(cell) for cell in cells]
     except Exception as error:  # whatever a hostile file makes the readers raise
         raise Unreadable(f"this is no notebook ({type(error).__name__}: {error!s:.200})") from None
     if len(found) > CELL_LIMIT:
@@ -143,7 +139,8 @@ def _code_cells(path: Path) -> list[dict]:
     return found
 
 
-def _plain_cell(cell: dict) -> dict[str, str]:
+def plain_cell(cell: dict) -> dict[str, str]:
+    """What tells a cell: {"id", "grade_id", "source"}, each a string."""
     metadata = cell.get("metadata", {})
     nbgrader = metadata.get("nbgrader", {}) if isinstance(metadata, dict) else {}
     grade_id = nbgrader.get("grade_id", "") if isinstance(nbgrader, dict) else ""
@@ -196,7 +193,7 @@ def _answers(cells: list[dict], lesson: Lesson) -> tuple[dict[int, list[str]], s
     """Index -> exercise ids; the indices of second answers (not run); flags by exercise."""
     found, left_out, flags = {}, set(), {}
     for exercise in lesson.exercises:
-        answers = _candidates(cells, exercise, lesson)
+        answers = candidates(cells, exercise, lesson)
         if answers:
             found.setdefault(answers[0], []).append(exercise.id)
             left_out |= set(answers[1:])
@@ -205,7 +202,7 @@ def _answers(cells: list[dict], lesson: Lesson) -> tuple[dict[int, list[str]], s
     return found, left_out - set(found), flags
 
 
-def _candidates(cells: list[dict], exercise: exercises.Exercise, lesson: Lesson) -> list[int]:
+def candidates(cells: list[dict], exercise: exercises.Exercise, lesson: Lesson) -> list[int]:
     """Indices of the cells that may be the answer: the first counts, the others are not run.
 
     Of the cells that carry the answer's id or grade_id those that bind its name: a cell that was
