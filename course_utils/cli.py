@@ -137,15 +137,16 @@ def grade(
     scheduler: Annotated[str, typer.Option(help="Address of a dask scheduler.")] = "",
     seed: Annotated[int | None, typer.Option(help="Of the hidden inputs; drawn if none.")] = None,
     roster: Annotated[Path | None, typer.Option(help="CSV with the columns file, student.")] = None,
+    moodle_worksheet: Annotated[Path | None, typer.Option(help="One to fill in.")] = None,
     no_sandbox: Annotated[bool, typer.Option("--no-sandbox", help="Trust the code.")] = False,
 ) -> None:
     """Grade submissions, each in a sandbox of its own; run again, it goes on where it stopped."""
     from course_utils.grading.batch import Plan, grade_class
 
-    plan = Plan(workers, scheduler, seed, roster, not no_sandbox)
+    plan = Plan(workers, scheduler, seed, roster, moodle_worksheet, not no_sandbox)
     try:
         told = grade_class(submissions, out, plan)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         _fail(str(error))
     print(told)
 

@@ -40,7 +40,7 @@ CHAINS = {
     "present": ("decks", "lab", "memory"),
     "grading": (
         *("base", "wire", "seccomp", "box", "runner", "notebook", "grade"),
-        *("archives", "collect", "run", "report", "batch"),
+        *("archives", "tables", "collect", "run", "report", "batch"),
     ),
     "classroom": ("release", "submit", "merge", "update"),
     "setup": ("install", "doctor"),

@@ -40,7 +40,8 @@ def files(place: Path, out: Path) -> Iterator[tuple[str, bytes, float] | Ignored
         return
     if not place.is_dir():
         raise ValueError(f"{place} is no folder and no zip of submissions")
-    for folder, folders, files in os.walk(place, followlinks=False):
+    closed: list[OSError] = []
+    for folder, folders, files in os.walk(place, onerror=closed.append, followlinks=False):
         kept = [name for name in folders if name not in SKIPPED]
         folders[:] = sorted(name for name in kept if Path(folder, name).resolve() != out)
         for name in sorted(files):
@@ -49,6 +50,8 @@ def files(place: Path, out: Path) -> Iterator[tuple[str, bytes, float] | Ignored
         for name in folders:
             if Path(folder, name).is_symlink():
                 yield Ignored(Path(folder, name).relative_to(place).as_posix(), "a link")
+    for error in closed:
+        yield Ignored(str(error.filename), f"a folder that cannot be read ({error.strerror})")
 
 
 def _file(path: Path, source: str) -> Iterator[tuple[str, bytes, float] | Ignored]:
@@ -67,9 +70,16 @@ def _opened(path: Path, source: str) -> Iterator[tuple[str, bytes, float] | Igno
     elif path.suffix.lower() == ".ipynb":
         yield source, path.read_bytes(), status.st_mtime
     elif path.suffix.lower() == ".zip":
-        yield from _members(path, str(PurePosixPath(source).with_suffix("")))
+        yield from _members(path, _as_folder(source))
     else:
         yield Ignored(source, "neither .ipynb nor .zip")
+
+
+def _as_folder(source: str) -> str:
+    """The path of a zip as that of a folder; "...zip" stays, since ".." is the name of none."""
+    path = PurePosixPath(source)
+    stem = path.name[:-4]
+    return str(path.parent / (stem if stem.strip(". ") else path.name))
 
 
 def _limits() -> dict[str, int]:
@@ -94,7 +104,7 @@ def _members(
             return
         for info in opened.infolist():
             name = info.filename.replace("\\", "/")  # of Windows
-            source = f"{below}/{name}" if below else name
+            source = str(PurePosixPath(f"{below}/{name}" if below else name))  # "./x" is x
             reason = _refused(name, info)
             if reason != "a folder":
                 data, reason = (b"", reason) if reason else _bounded(opened, info, budget)
@@ -110,7 +120,7 @@ def _member(
     elif source.lower().endswith(".ipynb"):
         yield source, data, _time(info)
     elif top and source.lower().endswith(".zip"):
-        yield from _members(io.BytesIO(data), str(PurePosixPath(source).with_suffix("")))
+        yield from _members(io.BytesIO(data), _as_folder(source))
     else:
         yield Ignored(source, "neither .ipynb nor .zip")
 

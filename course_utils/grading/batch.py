@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from course_utils.grading import box, collect, report, run
+from course_utils.grading import box, collect, report, run, tables
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Plan:
         scheduler: address of a dask scheduler, or "" for this machine.
         seed: of the hidden inputs; None draws one, or takes the one of an earlier run.
         roster: a CSV that maps files to students, or None.
+        worksheet: Moodle's offline grading worksheet, to be filled in, or None.
         sandbox: False runs the code unprotected.
     """
 
@@ -28,6 +29,7 @@ class Plan:
     scheduler: str = ""
     seed: int | None = None
     roster: Path | None = None
+    worksheet: Path | None = None
     sandbox: bool = True
 
 
@@ -35,16 +37,19 @@ def grade_class(submissions: Path, out: Path, plan: Plan) -> str:
     """Grade everything below `submissions` and write all reports to `out`; returns what to print.
 
     Raises:
-        ValueError: no submissions, no sandbox, no scheduler, another seed was used in `out`, or
-            some uploads were not graded (the reports hold the others).
+        ValueError: no submissions, no sandbox, no scheduler, a roster or worksheet that cannot be
+            read, another seed was used in `out`, or some uploads were not graded (the reports hold
+            the others).
+        OSError: `out` cannot be written.
     """
+    worksheet = tables.Worksheet(plan.worksheet) if plan.worksheet else None
     if plan.sandbox and (why := box.available()) is not None:
         raise ValueError(why)
     if out.resolve() == submissions.resolve():
         raise ValueError(f"--out {out} is the folder of the submissions; legal: any other one")
     (out / "notebooks").mkdir(parents=True, exist_ok=True)
     with _alone(out):
-        return _graded(submissions, out, plan)
+        return _graded(submissions, out, plan, worksheet)
 
 
 @contextmanager
@@ -62,7 +67,7 @@ def _alone(out: Path) -> Iterator[None]:
         yield
 
 
-def _graded(submissions: Path, out: Path, plan: Plan) -> str:
+def _graded(submissions: Path, out: Path, plan: Plan, worksheet: tables.Worksheet | None) -> str:
     kept = out / "notebooks"
     uploads, ignored = collect.collect(submissions, kept, plan.roster)
     uploads, older = collect.latest(uploads, run.lesson_of)
@@ -81,10 +86,10 @@ def _graded(submissions: Path, out: Path, plan: Plan) -> str:
             changes += changed
     except run.Unfinished as error:
         unfinished = error
-    written = report.write_all(out, results, ignored + older)
+    grades, said = report.write_all(out, results, ignored + older, worksheet)
     if unfinished is not None:
         raise unfinished
-    return "\n".join([*_told(results, ignored + older, journal.seed), *changes, str(written[0])])
+    return "\n".join([*_told(results, ignored + older, journal.seed), *changes, *said, str(grades)])
 
 
 def _told(results: list[run.Result], ignored: list[collect.Ignored], seed: int) -> list[str]:

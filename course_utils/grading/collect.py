@@ -2,17 +2,19 @@
 
 Layouts, told by their names and reported with each file:
 
-    folder    ann/05_elbo.ipynb                               the top folder is the student
-    Moodle    Ann Lee_123_assignsubmission_file/05_elbo.ipynb  name and number stand before the mark
-    Canvas    leeann_LATE_4711_815_05_elbo-2.ipynb            name, late, number, upload, file
-    flat      ann_05_elbo.ipynb, 05_elbo_ann.ipynb, ann.ipynb  what is left beside the lesson
+    folder      ann/05_elbo.ipynb                               the top folder is the student
+    Moodle      Ann Lee_123_assignsubmission_file/05_elbo.ipynb  name, number; folders or flat
+    Canvas      leeann_LATE_4711_815_05_elbo-2.ipynb            name, late, number, upload, file
+    Blackboard  Week 5_ann_attempt_2026-01-31-09-05-00_x.ipynb  assignment, name, time, file
+    flat        ann_05_elbo.ipynb, 05_elbo_ann.ipynb, ann.ipynb  what is left beside the lesson
 
-A student's upload may itself be a zip: its name counts as that of a folder. Where two uploads are
-taken for one student's and may be of two, or the other way round, the report says so.
+A student's upload may itself be a zip: its name counts as that of a folder. A student chooses what
+stands behind a platform's mark, so the first mark counts. Where two uploads are taken for one
+student's and may be of two, or the other way round, the report says so.
 """
 
-import csv
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -21,10 +23,15 @@ from pathlib import Path, PurePosixPath
 from course_utils.grading.archives import Ignored, files
 from course_utils.grading.base import tidy
 from course_utils.grading.notebook import lessons
+from course_utils.grading.tables import rows
 from course_utils.place import write_whole
 
-MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_file_?")
-CANVAS = re.compile(r"(?P<name>[^_]+?)(?:_LATE)?_(?P<number>\d+)_(?P<upload>\d+)_(?P<file>.+)")
+MARKS = {  # as short as can be, from the left: what follows a mark is the student's
+    "Moodle": r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_file(?:_.*)?",
+    "Canvas": r"(?P<name>.+?)(?:_LATE)?_(?P<number>\d+)_(?P<upload>\d+)_(?!assignsub)(?P<kind>.+)",
+    "Blackboard": r"(?P<kind>.+?)_(?P<name>[^_]+)_attempt_(?P<upload>\d{4}(?:-\d\d){5})(?:_.*)?",
+}
+MARKED = re.compile(r"assignsubmission|_attempt(_|$)|_\d+_\d+(_|$)")  # by a platform, it seems
 AGAIN = re.compile(r"(?:-| \()(\d+)\)?$")  # 05_elbo-2, 05_elbo (1): another upload of one file
 LOOK = "LOOK, is this right? "
 
@@ -39,6 +46,7 @@ class Upload:
         source: where it lay, for the report.
         when: order of two uploads of one student: time of the file, then its number of upload.
         path: where a copy of it is kept, `digest`: SHA-256 of its bytes.
+        kind: on a platform that says so, the file's own name or the assignment's.
     """
 
     student: str
@@ -48,6 +56,7 @@ class Upload:
     when: tuple[float, int]
     path: Path
     digest: str
+    kind: str = ""
 
 
 def collect(
@@ -73,30 +82,50 @@ def collect(
         else:
             source, data, time = item
             found.append((_line(source), *_kept(data, keep), time))
-    wrapper, told = _wrapper(found)
-    return [_upload(*item, names, wrapper) for item in found], ignored + told
+    wrapper, told = _wrapper([PurePosixPath(item[0]).parts for item in found])
+    uploads, used = [], set()
+    for item in found:
+        try:
+            upload = _upload(*item, wrapper)
+        except Exception as error:  # a mistake of ours is to cost this one file, never the batch
+            ignored.append(Ignored(item[0], f"{LOOK}its name is not understood: {error!r:.200}"))
+            continue
+        keys = [key for key in (upload.source, upload.student, upload.number) if key in names]
+        used |= set(keys)
+        if keys:
+            upload = replace(upload, student=names[keys[0]], how=f"{upload.how}, roster")
+        elif upload.how not in MARKS and MARKED.search(upload.student):
+            told.append(Ignored(upload.source, f"{LOOK}taken for that of {upload.student!r}"))
+        uploads.append(upload)
+    unused = [Ignored(name, "in the roster, but nothing is called so") for name in names]
+    return uploads, ignored + told + [row for row in unused if row.source not in used]
 
 
 def _line(text: str) -> str:
-    return tidy(text.replace("\n", " "))
+    """In one form of its accents, which macOS and others write differently."""
+    return tidy(unicodedata.normalize("NFC", text.replace("\n", " ")))
 
 
-def _wrapper(found: list[tuple]) -> tuple[str, list[Ignored]]:
+def _wrapper(paths: list[tuple[str, ...]]) -> tuple[str, list[Ignored]]:
     """The folder around all students' own, as zips often have one, or ""; what is to be said."""
-    parts = [PurePosixPath(item[0]).parts for item in found if "/" in item[0]]
-    tops, second = {part[0] for part in parts}, {part[1] for part in parts}
-    if len(tops) != 1 or len(second) < 2 or any(map(_of_a_platform, tops)):
+    deep = [parts for parts in paths if len(parts) > 1]
+    tops, second = {parts[0] for parts in deep}, {parts[1] for parts in deep}
+    if len(tops) != 1 or len(second) < 2 or any(map(_marked, tops)):
         return "", []
-    if any(_of_a_platform(name) for name in second):
+    if any(map(_marked, second)):
         return f"{min(tops)}/", []
-    if any(len(part) < 3 for part in parts):
+    if any(len(parts) < 3 for parts in deep):
         return "", []
     reason = f"{LOOK}taken for a folder around those of {len(second)} students"
     return f"{min(tops)}/", [Ignored(f"{min(tops)}/", reason)]
 
 
-def _of_a_platform(name: str) -> bool:
-    return bool(MOODLE.fullmatch(name) or CANVAS.fullmatch(name))
+def _marked(text: str) -> tuple[str, dict[str, str]] | None:
+    """The platform whose mark stands first in a name, and what the name says."""
+    found = [(how, re.fullmatch(pattern, text)) for how, pattern in MARKS.items()]
+    found = [(how, match) for how, match in found if match]
+    how, first = min(found, key=lambda pair: pair[1].end("name"), default=("", None))
+    return (how, first.groupdict()) if first else None
 
 
 def latest(uploads: list[Upload], lesson_of: Callable) -> tuple[list[Upload], list[Ignored]]:
@@ -115,10 +144,12 @@ def latest(uploads: list[Upload], lesson_of: Callable) -> tuple[list[Upload], li
 
 def _may_differ(older: Upload, newer: Upload) -> bool:
     """Whether two uploads of one student may be of two: a roster can tell them apart by path."""
-    if older.digest == newer.digest or newer.how == "Moodle":
+    platform = newer.how.removesuffix(", roster")
+    if older.digest == newer.digest or platform == "Moodle":
         return False
-    if newer.how == "Canvas":
-        return older.when == newer.when  # so these are no numbers of uploads
+    if platform in MARKS:  # no numbers of uploads, or another file or assignment?
+        kinds = {AGAIN.sub("", upload.kind) for upload in (older, newer)}
+        return older.when == newer.when or len(kinds) > 1
     paths = [PurePosixPath(upload.source) for upload in (older, newer)]
     return len({(*path.parts[:-1][:1], AGAIN.sub("", path.stem)) for path in paths}) > 1
 
@@ -131,29 +162,19 @@ def _kept(data: bytes, keep: Path) -> tuple[Path, str]:
     return target, digest
 
 
-def _upload(
-    source: str, kept: Path, digest: str, time: float, names: dict[str, str], wrapper: str
-) -> Upload:
-    upload = _told_by_name(source, source.removeprefix(wrapper), (kept, digest), time)
-    keys = (source, upload.student, upload.number)
-    renamed = next((names[key] for key in keys if key in names), "")
-    return replace(upload, student=renamed, how=f"{upload.how}, roster") if renamed else upload
-
-
-def _told_by_name(source: str, inner: str, kept: tuple[Path, str], time: float) -> Upload:
-    path = PurePosixPath(inner)
-    stem, deep = path.stem, len(path.parts) > 1
-    again = AGAIN.search(stem)
-    order = int(again[1]) if again else 0
-    whole = MOODLE.fullmatch(path.parts[0])
-    if whole and deep:
-        return Upload(whole["name"], whole["number"], "Moodle", source, (time, order), *kept)
-    if match := CANVAS.fullmatch(path.parts[0] if deep else stem):  # a folder was a zip
-        order += int(match["upload"]) * 1000
-        return Upload(match["name"], match["number"], "Canvas", source, (0.0, order), *kept)
-    if deep:
-        return Upload(path.parts[0], "", "folder", source, (time, order), *kept)
-    return Upload(_without_lesson(stem), "", "file name", source, (time, order), *kept)
+def _upload(source: str, kept: Path, digest: str, time: float, wrapper: str) -> Upload:
+    path = PurePosixPath(source.removeprefix(wrapper))
+    deep = len(path.parts) > 1
+    again = AGAIN.search(path.stem)
+    order, name = int(again[1]) if again else 0, path.parts[0] if deep else path.stem
+    if (marked := _marked(name)) is None:
+        student, how = (name, "folder") if deep else (_without_lesson(name), "file name")
+        return Upload(student, "", how, source, (time, order), kept, digest)
+    how, told = marked
+    if upload := told.get("upload", "").replace("-", ""):
+        time, order = 0.0, int(upload) * 1000 + order
+    when, number = (time, order), told.get("number", "")
+    return Upload(told["name"], number, how, source, when, kept, digest, told.get("kind", ""))
 
 
 def _without_lesson(stem: str) -> str:
@@ -166,14 +187,13 @@ def _without_lesson(stem: str) -> str:
 
 
 def _roster(path: Path) -> dict[str, str]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows or not {"file", "student"} <= set(rows[0]):
-        found = ", ".join(rows[0]) if rows else "no row"
-        raise ValueError(f"{path} has {found}; legal: a CSV with the columns file, student")
+    found = rows(path)
+    if not found or not {"file", "student"} <= set(found[0]):
+        columns = ", ".join(found[0]) if found else "no row"
+        raise ValueError(f"{path} has {columns}; legal: a CSV with the columns file, student")
     names: dict[str, str] = {}
-    for row in rows:
-        file, student = ((row[name] or "").strip() for name in ("file", "student"))
+    for row in found:
+        file, student = row["file"].strip(), row["student"].strip()
         if file and (not student or names.setdefault(file, student) != student):
             raise ValueError(f"{path} has no or two names for {file!r}; legal: one each")
     return names

@@ -15,8 +15,7 @@ from course_utils import exercises
 from course_utils.exercises.base import Exercise, Verdict, judge
 from course_utils.grading.base import Cell, Failure, Row, Work, tidy, version
 from course_utils.grading.box import Box, BoxFailed
-from course_utils.grading.notebook import lessons, uses_package
-from course_utils.notebook.names import binds, reached
+from course_utils.grading.notebook import Leads, lessons
 from course_utils.observing import Observed, Plain, Raised, Recipe, Seed
 
 PATIENCE = 300.0  # seconds of wall time for one submission
@@ -45,16 +44,16 @@ def grade(work: Work, student: str, seed: int, open_box: Callable[[], Box] = Box
     missing = [exercise for exercise in lesson.exercises if exercise.id not in answered]
     given = [_Run(source) for source in (lesson.setup, *lesson.needed)]
     given += [_Run(exercise.solution, hidden=True) for exercise in missing]
-    asked = [exercise.name for exercise in lesson.exercises]
-    needed = reached([cell.source for cell in work.cells], asked)
+    leads = Leads(work)
     with _Session(open_box, given) as session:
         waiting: _Answer | None = None
         for cell in [*work.cells, Cell("", closes="")]:
             if waiting and (cell.closes in (waiting.exercise.id, "") or cell.exercise):
-                rows[waiting.exercise.id] = _judged(waiting, session, student, seed, work)
+                rows[waiting.exercise.id] = _judged(waiting, session, student, seed, work, leads)
                 waiting = None
-            idle = not cell.exercise and not binds(cell.source) & needed
-            raised = session.run(_Run(cell.source, idle=idle)) if cell.source else None
+            raised = None
+            if cell.source:
+                raised = session.run(_Run(cell.source, idle=leads.are_idle(cell)))
             if cell.exercise:
                 ended = bool(cell.source) and session.ended
                 waiting = _Answer(exercises.find(cell.exercise), raised, ended)
@@ -207,7 +206,9 @@ class _Session:
         self._called, self._spent = set(), 0.0
 
 
-def _judged(answer: _Answer, session: _Session, student: str, seed: int, work: Work) -> Row:
+def _judged(
+    answer: _Answer, session: _Session, student: str, seed: int, work: Work, leads: Leads
+) -> Row:
     exercise, ended = answer.exercise, answer.ended
 
     def observe(name: str, *inputs: Plain | Seed | Recipe) -> Observed:
@@ -226,7 +227,7 @@ def _judged(answer: _Answer, session: _Session, student: str, seed: int, work: W
         row = _row(student, exercise, verdict, answer.raised, partial(_without_references, work))
     if row.status != "PASS":
         session.give(exercise.solution)
-    uses = ("uses-package",) if row.points and uses_package(work, exercise) else ()
+    uses = ("uses-package",) if row.points and leads.use_package(exercise) else ()
     flags = (*work.flags.get(exercise.id, ()), *uses, *((ENDED,) if ended else ()))
     return Row(**{**vars(row), "flags": flags, "checks": version(exercise)})
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from course_utils import exercises
 from course_utils.grading.base import Cell, Unreadable, Work
 from course_utils.notebook.file import OURS
-from course_utils.notebook.names import PACKAGE, helpers, reached
+from course_utils.notebook.names import PACKAGE, helpers, is_stub, look, reached
 from course_utils.place import ROOT
 
 SIZE_LIMIT = 30 * 2**20  # bytes of a notebook with its pictures
-CELL_LIMIT = 5000  # code cells
+CELL_LIMIT, CODE_LIMIT = 5000, 2**20  # code cells and their characters: a lesson has 40,000
 TOP = r"^(?:async[ \t]+)?(?:def|class)[ \t]+NAME\b"
 DEFINED = rf"^[ \t]*{TOP[1:]}"
 ASSIGNED = r"^NAME[ \t]*(?::[^=\n]*)?=(?!=)(?![ \t]*use\()"
@@ -136,6 +136,8 @@ def _code_cells(path: Path) -> list[dict]:
         raise Unreadable(f"this is no notebook ({type(error).__name__}: {error!s:.200})") from None
     if len(found) > CELL_LIMIT:
         raise Unreadable(f"{len(found)} code cells; at most {CELL_LIMIT} are read")
+    if (code := sum(len(cell["source"]) for cell in found)) > CODE_LIMIT:
+        raise Unreadable(f"{code} characters of code; at most {CODE_LIMIT} are read")
     return found
 
 
@@ -221,24 +223,34 @@ def candidates(cells: list[dict], exercise: exercises.Exercise, lesson: Lesson) 
         bound = re.compile("|".join(patterns).replace("NAME", name), re.MULTILINE)
         return [i for i in indices if bound.search(cells[i]["source"])]
 
-    def is_stub(index: int) -> bool:
-        return (
-            re.search(rf"NotImplementedError\(.{exercise.id}.\)", cells[index]["source"])
-            is not None
-        )
+    def untouched(index: int) -> bool:
+        return is_stub(cells[index]["source"], exercise.name, exercise.id)
 
-    binding = sorted(among(marked, DEFINED, ASSIGNED, IMPORTED), key=is_stub)
-    if binding and not is_stub(binding[0]):
+    binding = sorted(among(marked, DEFINED, ASSIGNED, IMPORTED), key=untouched)
+    if binding and not untouched(binding[0]):
         return binding
     if marked:
         return among(free, TOP) + binding or marked[:1]
     return among(free, TOP) or among(other, TOP) or among(free, ASSIGNED)
 
 
-def uses_package(work: Work, exercise: exercises.Exercise) -> bool:
-    """Whether an answer leads to a function of this package's maths: an instructor is to look.
+class Leads:
+    """Where the names of a submission lead; only names are followed.
 
-    From the answer's name over what the student's cells bind; only names are followed.
+    Args:
+        work: its cells are each looked at once.
     """
-    sources = [lessons()[work.lesson].setup, *(cell.source for cell in work.cells)]
-    return PACKAGE in reached(sources, (exercise.name, "*"))
+
+    def __init__(self, work: Work) -> None:
+        lesson = lessons()[work.lesson]
+        self._names = {source: look(source) for source in (cell.source for cell in work.cells)}
+        self._all = [look(lesson.setup), *self._names.values()]
+        self._needed = reached(self._all, [exercise.name for exercise in lesson.exercises])
+
+    def are_idle(self, cell: Cell) -> bool:
+        """Whether no answer leads to this cell."""
+        return not cell.exercise and not self._names[cell.source].binds & self._needed
+
+    def use_package(self, exercise: exercises.Exercise) -> bool:
+        """Whether an answer leads to a function of our maths: an instructor is to look."""
+        return PACKAGE in reached(self._all, (exercise.name, "*"))

@@ -4,10 +4,8 @@ Everything is written whole or not at all. A page shows what failed, the inputs 
 hint that the notebook would have given; it never shows a reference.
 """
 
-import csv
 import hashlib
 import html
-import io
 import json
 import re
 from collections import Counter
@@ -15,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from course_utils import exercises
+from course_utils.grading import tables
 from course_utils.grading.base import Row
 from course_utils.grading.collect import Ignored
 from course_utils.grading.run import Result
@@ -22,6 +21,7 @@ from course_utils.place import write_whole
 
 COLUMNS = ("student", "number", "exercise", "points", "max", "status", "flags", "checks", "seed")
 COLUMNS += ("reason", "source")
+BOM = "\ufeff"  # tells Excel that it is UTF-8
 COLOURS = {"PASS": "#00785A", "NOT YET": "#A84000"}
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:52em;margin:2em auto;padding:0 1em}
 table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #ccc}
@@ -29,25 +29,35 @@ section{border-left:6px solid #6b6b6b;padding:.1em 1em;margin:1.5em 0}
 pre{background:#f4f4f4;padding:.6em;white-space:pre-wrap;overflow-wrap:anywhere}"""
 
 
-def write_all(out: Path, results: list[Result], ignored: Iterable[Ignored] = ()) -> list[Path]:
-    """Write every table and page below `out`; returns their paths, the table of grades first.
+def write_all(
+    out: Path,
+    results: list[Result],
+    ignored: Iterable[Ignored] = (),
+    worksheet: tables.Worksheet | None = None,
+) -> tuple[Path, list[str]]:
+    """Write every table and page below `out`.
 
-    grades.csv, grades.json, canvas.csv, moodle-05.csv (one for each lesson), files.csv,
-    summary.txt and feedback/*.html.
+    grades.csv, grades.json, canvas.csv, moodle-05.csv (one for each lesson: the worksheet filled
+    in, where there is one), files.csv, summary.txt and feedback/*.html.
+
+    Returns: the table of grades, and what is to be said about the tables for Moodle.
     """
     results = sorted(results, key=lambda result: (result.lesson, result.student, result.number))
-    written = [
-        write_whole(out / "grades.csv", _csv(COLUMNS, _grades(results))),
-        write_whole(out / "grades.json", _json(results)),
-        write_whole(out / "canvas.csv", _canvas(results)),
-        write_whole(out / "files.csv", _files(results, ignored)),
-        write_whole(out / "summary.txt", summary(results)),
-    ]
+    grades, said = tables.written(COLUMNS, _grades(results)), []
+    write_whole(out / "grades.csv", f"{BOM}{grades}")
+    write_whole(out / "grades.json", _json(results))
+    write_whole(out / "canvas.csv", _canvas(results))
+    write_whole(out / "files.csv", f"{BOM}{_files(results, ignored)}")
+    write_whole(out / "summary.txt", summary(results))
     for lesson in sorted({result.lesson for result in results if result.lesson}):
         found = [result for result in results if result.lesson == lesson]
-        written.append(write_whole(out / f"moodle-{lesson}.csv", _moodle(found)))
+        table, told = _moodle(found) if worksheet is None else _filled(found, worksheet)
+        write_whole(out / f"moodle-{lesson}.csv", table)
+        said += [f"moodle-{lesson}.csv: {line}" for line in told]
     (out / "feedback").mkdir(exist_ok=True)
-    return written + [write_whole(out / "feedback" / page_name(r), feedback(r)) for r in results]
+    for result in results:
+        write_whole(out / "feedback" / page_name(result), feedback(result))
+    return out / "grades.csv", said
 
 
 def feedback(result: Result) -> str:
@@ -139,19 +149,34 @@ def _canvas(results: list[Result]) -> str:
     rows = [("    Points Possible", "", "", "", *map(_possible, lessons))]
     for (student, number), marks in _totals(results).items():
         rows.append((student, number, "", "", *(marks.get(name, ("",))[0] for name in lessons)))
-    return _csv(columns, rows)
+    return tables.written(columns, rows)
 
 
-def _moodle(results: list[Result]) -> str:
-    """Moodle's offline grading worksheet of one lesson, as Moodle has one for an assignment."""
-    columns = ("Identifier", "Full name", "Grade", "Maximum Grade", "Feedback comments")
+def _moodle(results: list[Result]) -> tuple[str, list[str]]:
+    """As Moodle's offline grading worksheet of one lesson, and what it cannot do."""
+    columns = ("Identifier", "Full name", "Grade", "Maximum Grade", "Last modified (grade)")
     rows = []
     for result in results:
-        points = sum(row.points for row in result.rows)
-        told = "; ".join(f"{row.exercise} {row.status}" for row in result.rows)
         identifier = f"Participant {result.number}" if result.number else ""
-        rows.append((identifier, result.student, points, _possible(result.lesson), told))
-    return _csv(columns, rows)
+        rows.append((identifier, result.student, _points(result), _possible(result.lesson), ""))
+    limit = "for a site in English, and Moodle takes no grade that it has already; give your own"
+    known = any(result.how.startswith("Moodle") for result in results)
+    told = [f"{limit} worksheet (--moodle-worksheet)"] if known else []
+    return tables.written((*columns, "Feedback comments"), rows), told
+
+
+def _filled(results: list[Result], worksheet: tables.Worksheet) -> tuple[bytes, list[str]]:
+    """An instructor's worksheet with the points of one lesson, and who or what does not fit."""
+    points = {result.number: _points(result) for result in results}
+    table, left = worksheet.filled(points)
+    told = [f"no row for {r.student} ({r.number or '-'})" for r in results if r.number in left]
+    if worksheet.maximum != (most := _possible(results[0].lesson)):
+        told.append(f"its maximum is {worksheet.maximum:g}, the points are of {most}: not scaled")
+    return table, told
+
+
+def _points(result: Result) -> int:
+    return sum(row.points for row in result.rows)
 
 
 def _files(results: list[Result], ignored: Iterable[Ignored]) -> str:
@@ -160,28 +185,11 @@ def _files(results: list[Result], ignored: Iterable[Ignored]) -> str:
         (result.source, result.student, result.how, result.lesson, "read") for result in results
     ]
     rows += [(item.source, "", "", "", item.reason) for item in ignored]
-    return _csv(("file", "student", "told by", "lesson", "what became of it"), rows)
+    return tables.written(("file", "student", "told by", "lesson", "what became of it"), rows)
 
 
 def _json(results: list[Result]) -> str:
     return json.dumps([json.loads(result.line()) for result in results], indent=1) + "\n"
-
-
-def _csv(columns: Iterable[str], rows: Iterable[tuple]) -> str:
-    """A table; a text that a spreadsheet would run as a formula gets an apostrophe before it."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_harmless(cell) for cell in row])
-    return stream.getvalue()
-
-
-def _harmless(cell: object) -> object:
-    if not isinstance(cell, str) or not cell:
-        return cell
-    text = cell.replace("\r", " ")  # a new line for some, which csv does not quote
-    return f"'{text}" if cell[0] in "=+-@\t\r" else text
 
 
 def _h(text: str) -> str:

@@ -1,8 +1,12 @@
-"""Which names the cells of a submission bind, and to which others these lead: by reading only."""
+"""Which names a cell binds and reads, and to which others these lead: by reading only.
+
+A cell is parsed once, and every name of it is looked at once: the time is linear in its length.
+"""
 
 import ast
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 CODE_LIMIT = 100_000  # characters of a cell that are looked through
 MAGIC = re.compile(r"^[ \t]*[%!].*$", re.MULTILINE)
@@ -26,6 +30,25 @@ def helpers(source: str) -> list[str]:
     return [_text(node, lines) for node in found]
 
 
+def is_stub(source: str, name: str, mark: str) -> bool:
+    """Whether a function of this name raises NotImplementedError(mark) before it returns.
+
+    Of a cell that cannot be parsed: whether a line of it does so.
+    """
+    body = parsed(source)
+    if not body:
+        line = rf"^[ \t]*raise[ \t]+NotImplementedError\(['\"]{re.escape(mark)}['\"]\)"
+        return re.search(line, source, re.MULTILINE) is not None
+    functions = [node for node in body if isinstance(node, ast.FunctionDef) and node.name == name]
+    for node in functions[-1].body if functions else ():
+        match node:
+            case ast.Return():
+                return False
+            case ast.Raise(ast.Call(ast.Name("NotImplementedError"), [ast.Constant(value)])):
+                return value == mark
+    return False
+
+
 def _seen(source: str) -> str:
     """What is looked through of a cell; lines keep their numbers."""
     return MAGIC.sub("", source[:CODE_LIMIT])
@@ -39,30 +62,49 @@ def _text(node: ast.stmt, lines: list[bytes]) -> str:
     return whole[node.col_offset :].decode()
 
 
-def reached(sources: Iterable[str], names: Iterable[str]) -> set[str]:
-    """All names to which these lead over what the cells bind, with these; PACKAGE: our maths."""
-    leads: dict[str, list[set[str]]] = {}  # one set for all the names that a statement binds
-    for source in sources:
-        for statement in parsed(source):
-            for name, found in _bound(statement):
-                leads.setdefault(name, []).append(found)
-    todo, seen, followed = list(names), set(names), set()
-    while todo:
-        new = [found for found in leads.pop(todo.pop(), ()) if id(found) not in followed]
-        followed |= set(map(id, new))
-        todo += set().union(*new) - seen
-        seen |= set(todo)
-    return seen
+@dataclass(frozen=True)
+class Names:
+    """The names of one cell.
+
+    Attributes:
+        binds: what it binds anywhere in it, or of whose value it sets a part.
+        leads: for each of its statements the names that this binds and those that it reads, as
+            (bound, read) pairs; PACKAGE among the read ones stands for our maths.
+    """
+
+    binds: frozenset[str]
+    leads: tuple[tuple[frozenset[str], frozenset[str]], ...]
 
 
-def binds(source: str) -> set[str]:
-    """The names that a cell binds, or of whose value it sets a part."""
-    nodes = [node for statement in parsed(source) for node in ast.walk(statement)]
+def look(source: str) -> Names:
+    """The names of a cell; none where it cannot be read."""
+    statements = parsed(source)
+    nodes = [node for statement in statements for node in ast.walk(statement)]
     stored = {_base(node) for node in nodes if isinstance(getattr(node, "ctx", None), ast.Store)}
     kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
     stored |= {node.name for node in nodes if isinstance(node, kinds)}
     imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
-    return stored | {name for node in imports for name, _ in _imported(node)}
+    stored |= {name for node in imports for name, _ in _imported(node)}
+    leads = [pair for statement in statements for pair in _leads(statement)]
+    return Names(frozenset(stored), tuple(leads))
+
+
+def reached(cells: Iterable[Names], names: Iterable[str]) -> set[str]:
+    """All names to which these lead over what the cells bind, with these; PACKAGE: our maths."""
+    leads: dict[str, list[tuple]] = {}
+    for bound, read in (pair for cell in cells for pair in cell.leads):
+        for name in bound:
+            leads.setdefault(name, []).append(read)
+    seen, followed = set(names), set()
+    todo = list(seen)
+    while todo:
+        for read in leads.pop(todo.pop(), ()):
+            if id(read) not in followed:  # one set for all the names that a statement binds
+                followed.add(id(read))
+                new = read - seen
+                seen |= new
+                todo += new
+    return seen
 
 
 def _base(node: ast.expr) -> str:
@@ -72,30 +114,34 @@ def _base(node: ast.expr) -> str:
     return getattr(node, "id", "")
 
 
-def _bound(statement: ast.stmt) -> list[tuple[str, set[str]]]:
-    """The names that a statement binds, each with the names that it reads."""
+def _leads(statement: ast.stmt) -> list[tuple[frozenset[str], frozenset[str]]]:
+    """(names that a statement binds, names that it reads); of an import one pair for each name."""
     nodes = list(ast.walk(statement))
     notes = [getattr(node, part, None) for node in nodes for part in ("annotation", "returns")]
     hidden = {id(inner) for note in notes if note is not None for inner in ast.walk(note)}
     names = [node for node in nodes if isinstance(node, ast.Name) and id(node) not in hidden]
-    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
     imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
     found = [pair for node in imports for pair in _imported(node)]
+    if statement in imports:
+        return [(frozenset([name]), read) for name, read in found]
     texts = [node.value for node in nodes if isinstance(node, ast.Constant)]
     named = any(isinstance(text, str) and text.startswith(f"{PACKAGE}.") for text in texts)
-    read |= {PACKAGE for _, what in found if what} | ({PACKAGE} if named else set())
+    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    read |= {PACKAGE} if named or any(maths for _, maths in found) else set()
     bound = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    bound |= {name for name, _ in found}
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return [(statement.name, read)]
-    return found if statement in imports else [(name, read) for name in bound]
+        bound = {statement.name}
+    return [(frozenset(bound), frozenset(read))]
 
 
-def _imported(node: ast.Import | ast.ImportFrom) -> list[tuple[str, set[str]]]:
-    """The names that an import binds; of the package's maths lead to PACKAGE."""
+def _imported(node: ast.Import | ast.ImportFrom) -> list[tuple[str, frozenset[str]]]:
+    """The names that an import binds; those of the package's maths lead to PACKAGE."""
     above = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
     found = []
     for alias in node.names:
         parts = f"{above}{alias.name}".split(".")
         maths = parts[0] == PACKAGE and not set(parts) & NO_MATHS
-        found.append((alias.asname or alias.name.split(".")[0], {PACKAGE} if maths else set()))
+        name = alias.asname or alias.name.split(".")[0]
+        found.append((name, frozenset([PACKAGE] if maths else ())))
     return found

@@ -5,14 +5,15 @@ import json
 import os
 import stat
 import struct
+import unicodedata
 import warnings
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from course_utils.grading import archives as module
-from course_utils.grading.collect import Ignored, Upload, collect, latest
+from course_utils.grading import archives as module, collect as collect_module
+from course_utils.grading.collect import LOOK, Ignored, Upload, collect, latest
 
 NOTEBOOK = b'{"cells": []}'
 STEM = "08_gan_minimax"
@@ -51,6 +52,9 @@ LAYOUTS = {
     f"Ann Lee_124_assignsubmission_file_/{STEM}.ipynb": ("Ann Lee", "124", "Moodle"),
     f"leeann_4711_815_{STEM}.ipynb": ("leeann", "4711", "Canvas"),
     f"leebob_LATE_4712_816_{STEM}-2.ipynb": ("leebob", "4712", "Canvas"),
+    f"Bo Li_125_assignsubmission_file_{STEM}.ipynb": ("Bo Li", "125", "Moodle"),
+    f"lee_ann_4713_817_{STEM}.ipynb": ("lee_ann", "4713", "Canvas"),
+    f"Week 8_gil_attempt_2026-01-31-09-05-00_{STEM}.ipynb": ("gil", "", "Blackboard"),
     f"bob_{STEM}.ipynb": ("bob", "", "file name"),
     f"{STEM}_cem.ipynb": ("cem", "", "file name"),
     f"{STEM} - dora.ipynb": ("dora", "", "file name"),
@@ -83,13 +87,111 @@ def test_a_folder_around_all_students_is_not_a_student(tmp_path):
     assert sorted(upload.student for upload in found.values()) == ["ann", "bob"]
 
 
+OTHERS = {  # what a student may call a file; the platform's own mark stands before it
+    "Ann Lee_1_assignsubmission_file_Bo_2_assignsubmission_file_x": ("Ann Lee", "1"),
+    "Ann Lee_1_assignsubmission_file_bo_2_8_x": ("Ann Lee", "1"),
+    "ann_1_7_bo_2_8_x": ("ann", "1"),
+    "ann_1_7_Bo_2_assignsubmission_file_x": ("ann", "1"),
+    "ann_1_7_x_bo_attempt_2026-01-31-09-05-00_x": ("ann", "1"),
+    "Week_ann_attempt_2026-01-31-09-05-00_x_bo_attempt_2026-02-01-09-05-00_x": ("ann", ""),
+}
+
+
+@pytest.mark.parametrize("suffix", [".ipynb", "/x.ipynb"], ids=["file", "zip"])
+def test_nobody_hands_in_for_another_by_the_name_of_a_file(suffix, tmp_path):
+    found, _ = collected(planted(tmp_path, {f"{name}{suffix}": NOTEBOOK for name in OTHERS}))
+    told = {source: (upload.student, upload.number) for source, upload in found.items()}
+    assert told == {f"{name}{suffix}": who for name, who in OTHERS.items()}
+
+
+def looked_at(found: dict[str, Upload], ignored: list[Ignored]) -> list[str]:
+    """What of it an instructor is asked to look at."""
+    ignored = ignored + latest(list(found.values()), lambda _: "08")[1]
+    return [item.source for item in ignored if item.reason.startswith(LOOK)]
+
+
+def test_one_student_in_two_forms_of_accents_is_one(tmp_path):
+    forms = [unicodedata.normalize(form, "Jörg") for form in ("NFC", "NFD")]
+    files = [f"{name}/{i}.ipynb" for i, name in enumerate(forms)]
+    found, _ = collected(planted(tmp_path, {name: name.encode() for name in files}))
+    assert {upload.student for upload in found.values()} == {forms[0]}
+    (tmp_path / "roster.csv").write_text(f"file,student\n{forms[1]},J. Lee\n", "utf-8")
+    found, _ = collected(tmp_path / "in", tmp_path / "roster.csv")
+    assert {upload.student for upload in found.values()} == {"J. Lee"}
+
+
+DOUBTS = {
+    "a mark that is left over": (["x_assignsubmission_y.ipynb", "bo_attempt_2.ipynb"], 2),
+    "a number at the end": (["bo_4711_12.ipynb"], 1),
+    "two files of one name": (["quiz_1_2_ann.ipynb", "quiz_1_3_bob.ipynb"], 1),
+    "two assignments": (
+        [f"{w}_lee_attempt_2026-01-31-09-05-00_x.ipynb" for w in ("1_a", "1_b")],
+        1,
+    ),
+    "nothing": ([f"ann_1_{i}_x-{i}.ipynb" for i in (2, 3)], 0),
+    "an attempt": ([f"1_lee_attempt_2026-01-3{i}-09-05-00_{i}.ipynb" for i in (0, 1)], 0),
+}
+
+
+@pytest.mark.parametrize("name", DOUBTS)
+def test_what_may_be_two_students_or_one_is_said(name, tmp_path):
+    files, count = DOUBTS[name]
+    found, ignored = collected(planted(tmp_path, {file: file.encode() for file in files}))
+    assert len(looked_at(found, ignored)) == count
+
+
+ODD_NAMES = {
+    "a dot before": {f"./{STEM}_ann.ipynb": NOTEBOOK},
+    "a dot in a zip": {"hw.zip": zipped({f"./{STEM}_ann.ipynb": NOTEBOOK})},
+    "a zip of dots": {"..zip": zipped({f"{STEM}.ipynb": NOTEBOOK})},
+    "and of more": {"...zip": zipped({f"{STEM}.ipynb": NOTEBOOK})},
+    "double slashes": {"hw.zip": zipped({f"a//{STEM}.ipynb": NOTEBOOK})},
+}
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_odd_name_is_one_upload_and_stops_nobody(name, whole, tmp_path):
+    files = {**ODD_NAMES[name], "bob.zip": zipped({f"{STEM}.ipynb": NOTEBOOK})}
+    place = planted(tmp_path, files)
+    if whole:
+        place = tmp_path / "export.zip"
+        place.write_bytes(zipped(files))
+    found, ignored = collected(place)
+    assert len(found) == 2 and ignored == []
+    assert not {upload.student for upload in found.values()} & {"", ".", "..", "/"}
+
+
+def test_a_mistake_in_reading_a_name_costs_one_file(tmp_path, monkeypatch):
+    real = collect_module._marked
+
+    def fails(name: str) -> object:
+        return real(name) if name != "ann" else 1 / 0
+
+    monkeypatch.setattr(collect_module, "_marked", fails)
+    found, ignored = collected(planted(tmp_path, {"ann.ipynb": b"1", "bob.ipynb": b"2"}))
+    assert list(found) == ["bob.ipynb"] and looked_at({}, ignored) == ["ann.ipynb"]
+
+
 def test_a_roster_names_students(tmp_path):
     place = planted(tmp_path, {"x17/a.ipynb": b"1", "Bo_9_assignsubmission_file/a.ipynb": b"2"})
     roster = tmp_path / "roster.csv"
     roster.write_text("\ufefffile,student\nx17,Ann Lee\n9,Bo Ek\nnobody,N\n", "utf-8")
-    found, _ = collected(place, roster)
+    found, ignored = collected(place, roster)
+    assert [item.source for item in ignored] == ["nobody"]  # it matches no file
     told = [(upload.student, upload.how) for upload in found.values()]
     assert sorted(told) == [("Ann Lee", "folder, roster"), ("Bo Ek", "Moodle, roster")]
+    for text, encoding in (
+        ("file;student\nx17;Jörg\n", "utf-16"),
+        ("file\tstudent\nx17\tJörg", "utf8"),
+    ):
+        roster.write_text(text, encoding)
+        assert "Jörg" in {upload.student for upload in collected(place, roster)[0].values()}
+    roster.write_text("file,student\nx17,Jörg\n", "cp1252")
+    with pytest.raises(ValueError, match=r"roster\.csv is not UTF-8; legal: .*CSV UTF-8"):
+        collected(place, roster)
+    with pytest.raises(ValueError, match=r"none\.csv cannot be read: No such file"):
+        collected(place, tmp_path / "none.csv")
     roster.write_text("name,mail\na,b\n")
     with pytest.raises(ValueError, match="has name, mail; legal: a CSV with the columns file, stu"):
         collected(place, roster)

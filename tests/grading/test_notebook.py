@@ -12,7 +12,7 @@ import pytest
 from course_utils import exercises
 from course_utils.grading import notebook as module
 from course_utils.grading.base import Cell, Unreadable, Work
-from course_utils.grading.notebook import lessons, read, uses_package
+from course_utils.grading.notebook import Leads, lessons, read
 from tests.grading.submissions import answered, code, position, solution
 
 NAMES = [exercise.id for exercise in exercises.of_lesson("08")]
@@ -159,6 +159,29 @@ def test_several_answers_in_one_cell_are_all_found(tmp_path):
     assert found[:2] == ["08-e1", "08-e2"] and len(found) == len(NAMES)
 
 
+DRAFTS = {
+    "in a comment": '# raise NotImplementedError("08-e1")\n' + solution("08-e1"),
+    "in a text": '"raise NotImplementedError(1)"\nx = """\nraise NotImplementedError("08-e1")"""\n'
+    + solution("08-e1"),
+    "behind the answer": solution("08-e1") + '\n    raise NotImplementedError("08-e1")',
+    "of a helper": "def helper():\n    raise NotImplementedError('08-e1')\n" + solution("08-e1"),
+}
+STUBS = {
+    "as it was": exercises.find("08-e1").stub,
+    "with a beginning": exercises.find("08-e1").stub.replace("    raise", "    x = 1\n    raise"),
+    "that cannot be read": exercises.find("08-e1").stub.replace("(log_p", "((log_p"),
+}
+
+
+@pytest.mark.parametrize("name", DRAFTS | STUBS)
+def test_a_stub_is_what_raises_before_it_returns(name, tmp_path):
+    mine, other = (DRAFTS | STUBS)[name], "def optimal_discriminator(a, b):\n    return 0"
+    notebook = answered("08", {"08-e1": mine})
+    notebook["cells"].append(code(other, "draft"))
+    expected = mine if name in DRAFTS else other
+    assert answers(understood(notebook, tmp_path))["08-e1"] == expected
+
+
 def test_an_answer_that_raises_for_cases_of_its_own_is_no_stub(tmp_path):
     mine = solution("08-e1") + "\n    raise NotImplementedError('two dimensions')"
     notebook = answered("08", {"08-e1": mine})
@@ -191,6 +214,7 @@ REFUSED = {
     "digits without end": b'{"cells": ' + b"9" * 10_000 + b"}",
     "another notebook": json.dumps({"cells": [code("print(1)")]}).encode(),
     "half of one": json.dumps(answered("08", {})).encode()[:5000],
+    "much code": json.dumps({"cells": [code("x" * 2**20 + "y")]}).encode(),
     "too many cells": json.dumps({"cells": [code("1")] * 5001}).encode(),
 }
 
@@ -199,7 +223,9 @@ REFUSED = {
 def test_a_file_that_is_no_notebook_is_refused_with_a_reason(name, tmp_path):
     path = tmp_path / "x.ipynb"
     path.write_bytes(REFUSED[name])
-    with pytest.raises(Unreadable, match=r"^(this is no notebook|no cell of it|5001 code cells)"):
+    with pytest.raises(
+        Unreadable, match=r"^(this is no notebook|no cell of it|5001 code cells|1048577 char)"
+    ):
         read(path)
 
 
@@ -225,10 +251,46 @@ def test_odd_types_in_a_cell_cost_nothing(tmp_path):
 
 def test_thousands_of_cells_are_read_quickly(tmp_path):
     notebook = answered("08", {})
-    notebook["cells"] += [code(f"x = {i}\n" * 50) for i in range(4800)]
+    notebook["cells"] += [code(f"x = {i}\n" * 20) for i in range(4800)]
     begun = time.process_time()
     assert len(helpers(understood(notebook, tmp_path))) == 4800
     assert time.process_time() - begun < 10
+
+
+NAME = "optimal_discriminator"
+ALL = 99_000  # characters of a cell that are looked through
+LARGE = {  # cells that took minutes, or would if a step were not linear
+    "reads": f"{NAME} = " + ",".join(f"a{i}" for i in range(ALL // 7)),
+    "binds": "".join(f"a{i}=" for i in range(ALL // 8)) + "1",
+    "both": f"{NAME}=a0;"
+    + ",".join(f"a{i}" for i in range(ALL // 15))
+    + "="
+    + ",".join(f"b{i}" for i in range(ALL // 15)),
+    "a chain": f"{NAME}=a0\n" + "\n".join(f"a{i}=a{i + 1}" for i in range(ALL // 15)),
+    "attributes": "a" + ".a" * (ALL // 40) + "=1",
+    "imports": "import " + ",".join(f"a{i}" for i in range(ALL // 8)),
+    "white space": " " * ALL + "x",
+    "lines": "\n" * ALL,
+    "magics": "%a\n" * (ALL // 3),
+    "stub": "def optimal_discriminator(x):\n"
+    + "  x\n" * (ALL // 5)
+    + '  raise NotImplementedError("08-e1")',
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_the_names_of_a_large_cell_are_read_soon(name, tmp_path):
+    """As many of them as a file may hold take ten times as long."""
+    notebook = answered("08", {}, others="untouched")
+    notebook["cells"].append({**code(LARGE[name]), "id": "answer-08-e1"})
+    begun = time.process_time()
+    work = understood(notebook, tmp_path)
+    leads = Leads(work)
+    for cell in work.cells:
+        leads.are_idle(cell)
+    for exercise in exercises.of_lesson("08"):
+        leads.use_package(exercise)
+    assert time.process_time() - begun < 4
 
 
 SETUP_USES = "from course_utils import distributions as d"
@@ -239,6 +301,10 @@ CALLS_THE_PACKAGE = {
     ),
     "the function itself": ("from course_utils.gan import NAME",),
     "by a helper": (f"{SETUP_USES}\nh = d.log_prob", "NAME = lambda x: h(x)"),
+    "an import that is tried": (
+        "try:\n    from course_utils.gan import f as h\nexcept ImportError:\n    h = abs",
+        "def NAME(x):\n    return h(x)",
+    ),
     "below a magic": (f"%%time\n{SETUP_USES}\ndef NAME(x):\n    return d.log_prob(x)",),
 }
 OWN_WORK = {
@@ -256,14 +322,14 @@ def test_an_answer_that_leads_to_the_package_is_marked(name):
     exercise = exercises.find("08-e1")
     sources = (CALLS_THE_PACKAGE | OWN_WORK)[name]
     cells = tuple(Cell(source.replace("NAME", exercise.name)) for source in sources)
-    assert uses_package(Work("08", cells), exercise) is (name in CALLS_THE_PACKAGE)
+    assert Leads(Work("08", cells)).use_package(exercise) is (name in CALLS_THE_PACKAGE)
 
 
 def test_no_reference_is_marked():
     for lesson in lessons().values():
         for exercise in lesson.exercises:
             work = Work(lesson.number, (Cell(exercise.solution, exercise=exercise.id),))
-            assert not uses_package(work, exercise), exercise.id
+            assert not Leads(work).use_package(exercise), exercise.id
 
 
 def test_no_setup_defines_the_name_of_an_answer():

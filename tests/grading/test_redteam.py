@@ -20,7 +20,7 @@ from course_utils.grading.base import Cell, Row, Unreadable, Work
 from course_utils.grading.batch import Plan, grade_class
 from course_utils.grading.box import Limits
 from course_utils.grading.collect import LOOK, Ignored, collect, latest
-from course_utils.grading.notebook import lessons, read, uses_package
+from course_utils.grading.notebook import Leads, lessons, read
 from course_utils.grading.report import write_all
 from course_utils.grading.run import Result
 from course_utils.observing import Observed, observe
@@ -76,7 +76,7 @@ def test_many_names_in_one_statement_cost_the_grader_little():
     helper = Cell(f"{names}=h,{names}\nfrom course_utils.gan import loss as h")
     answer = Cell(f"def {exercise.name}(a, b):\n    return {chr(0x4E05)}", exercise=exercise.id)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert uses_package(Work("08", (helper, answer)), exercise)
+    assert Leads(Work("08", (helper, answer))).use_package(exercise)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 2**10  # kB
 
 
@@ -224,7 +224,7 @@ def test_a_star_or_a_name_as_text_is_marked(source):
     body = source if source[0] == "i" else "return elbo()"
     answer = f"def {exercise.name}(a, b):\n    {body}"
     top = source if source[0] == "f" else ""
-    assert uses_package(Work("08", (Cell(top), Cell(answer, exercise="08-e1"))), exercise)
+    assert Leads(Work("08", (Cell(top), Cell(answer, exercise="08-e1")))).use_package(exercise)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def unreadable(student: str) -> Result:
 
 
 def table(path: Path) -> list[dict]:
-    return list(csv.DictReader(path.open(encoding="utf-8", newline="")))
+    return list(csv.DictReader(path.open(encoding="utf-8-sig", newline="")))
 
 
 def test_the_table_of_grades_has_a_row_for_each_exercise(tmp_path):

@@ -197,7 +197,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
     lines = [json.loads(line) for line in journal.open()]
     assert sorted(line["student"] for line in lines) == sorted([*names, "eve"])
     assert len({line["seed"] for line in lines}) == 1
-    rows = list(csv.DictReader((out / "grades.csv").open()))
+    rows = list(csv.DictReader((out / "grades.csv").open(encoding="utf-8-sig")))
     assert {row["student"] for row in rows} == {"ann", "bob", "eve", "'=dora"}
 
 
@@ -221,7 +221,7 @@ def test_without_a_sandbox_it_refuses_with_the_remedy(tmp_path, monkeypatch, cap
     place = submissions(tmp_path, {"ann": released("00")})
     monkeypatch.setattr(box.shutil, "which", lambda name: None)
     with pytest.raises(SystemExit):
-        cli.grade(place, tmp_path / "out", 1, "", None, None, False)
+        cli.grade(place, tmp_path / "out", 1, "", None, None, None, False)
     told = capsys.readouterr().err
     assert "bwrap and prlimit not found" in told and "apt install bubblewrap" in told
     assert "--no-sandbox" in told
