@@ -1,7 +1,8 @@
 """Denoising diffusion (DDPM): kernels, losses and Algorithm 2, for any shape of x.
 
 Tables are a `NoiseSchedule`'s, entry t is time t = 1..T, and alpha_bar[0] = 1; what a kernel
-returns has the dtype and device of its x. Kernels draw no noise, `trajectory` does.
+returns has the dtype and device of its x. Kernels draw no noise, `trajectory` does. What stands for
+one x each, x0, xt, eps or z, has one shape: anything else is a `ValueError`.
 A network is called as `model(x, t)`, t (B,) int64; it returns eps, or eps and v along dimension 1.
 """
 
@@ -14,7 +15,7 @@ from torch import Generator, Tensor
 
 from course_utils.distributions import normal_log_prob
 from course_utils.schedules import NoiseSchedule, Table, Time, at_time
-from course_utils.tensors import right_expand, sum_per_example
+from course_utils.tensors import right_expand, same_shape, sum_per_example
 
 Batch, PerExample = Float[Tensor, "B *event"], Float[Tensor, "B"]
 Model = Callable[[Tensor, Tensor], Tensor]
@@ -25,6 +26,7 @@ def q_sample(schedule: NoiseSchedule, x0: Batch, t: Time, eps: Batch) -> Batch:
 
     Source: Ho et al. 2020, arXiv:2006.11239, eq. 4.
     """
+    same_shape(x0=x0, eps=eps)
     signal = at_time(schedule.alpha_bar.sqrt(), t, x0, first=0)
     noise = at_time((1 - schedule.alpha_bar).sqrt(), t, x0, first=0)
     return signal * x0 + noise * eps
@@ -35,6 +37,7 @@ def q_posterior(schedule: NoiseSchedule, x0: Batch, xt: Batch, t: Time) -> tuple
 
     Source: Ho et al. 2020, arXiv:2006.11239, eq. 6 and 7.
     """
+    same_shape(x0=x0, xt=xt)
     alpha, alpha_bar = schedule.alpha, schedule.alpha_bar
     before = alpha_bar.roll(1)  # alpha_bar_{t-1}; entry 0 is not used
     to_xt = alpha.sqrt() * (1 - before) / (1 - alpha_bar)
@@ -48,6 +51,7 @@ def predict_x0(schedule: NoiseSchedule, xt: Batch, t: Time, eps: Batch) -> Batch
 
     Source: Ho et al. 2020, arXiv:2006.11239, eq. 15.
     """
+    same_shape(xt=xt, eps=eps)
     noise = at_time((1 - schedule.alpha_bar).sqrt(), t, xt, first=0)
     return (xt - noise * eps) / at_time(schedule.alpha_bar.sqrt(), t, xt, first=0)
 
@@ -57,6 +61,7 @@ def mean_from_eps(schedule: NoiseSchedule, xt: Batch, t: Time, eps: Batch) -> Ba
 
     Source: Ho et al. 2020, arXiv:2006.11239, eq. 11.
     """
+    same_shape(xt=xt, eps=eps)
     share = at_time(schedule.beta / (1 - schedule.alpha_bar).sqrt(), t, xt)
     return (xt - share * eps) / at_time(schedule.alpha.sqrt(), t, xt)
 
@@ -86,7 +91,7 @@ def simple_loss(
 
 
 def learned_log_var(schedule: NoiseSchedule, v: Batch, t: Time) -> Batch:
-    """Log sigma^2 = v log beta_t + (1 - v) log beta_tilde_t; 0 <= v <= 1 is between the two.
+    """Learned variance: log sigma^2 = v log beta_t + (1 - v) log beta_tilde_t, v in [0, 1].
 
     At t = 1, where beta_tilde_1 = 0, beta_tilde_2 takes its place (beta_1 if T = 1).
 
@@ -142,8 +147,16 @@ def bound_term(
 
     Returns: nats per example, L_{t-1} or L_0. Added over t = 1..T, with L_T, it bounds -log p(x_0).
 
+    Raises:
+        ValueError: two shapes of x; or (on the CPU) a variance of 0, as beta_tilde has at t = 1:
+            L_0 is then no density.
+
     Source: Ho et al. 2020, arXiv:2006.11239, eq. 5. Deviation: a density at t = 1, no bins.
     """
+    same_shape(x0=x0, xt=xt, mean=mean)
+    if var.device.type == "cpu" and not (var > 0).all():
+        least, legal = float(var.min()), "positive; sigma2 = beta_tilde is 0 at t = 1"
+        raise ValueError(f"a variance of {least:g}; legal: {legal}")
     var = var.expand_as(mean)
     target, tilde = q_posterior(schedule, x0, xt, t)
     last = right_expand(t, like=x0) == 1
@@ -162,10 +175,15 @@ def hybrid_loss(
 ) -> PerExample:
     """L_simple + weight T L_{t-1} for a network that returns eps and v; L_{t-1} moves only v.
 
+    Raises:
+        ValueError: an output that is not twice as long as x along dimension 1.
+
     Source: Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 16, weight 0.001.
     """
     xt = q_sample(schedule, x0, t, eps)
     output = model(xt, _given(schedule, t))
+    if output.shape != torch.Size([len(x0), 2 * x0.shape[1], *x0.shape[2:]]):
+        raise ValueError(f"the network gave {tuple(output.shape)} for x {tuple(x0.shape)}")
     predicted, v = output.chunk(2, dim=1)
     frozen = torch.cat([predicted.detach(), v], dim=1)
     term = bound_term(schedule, x0, xt, t, *p_moments(schedule, frozen, xt, t))
@@ -185,6 +203,7 @@ def p_sample(
 
     Source: Ho et al. 2020, arXiv:2006.11239, algorithm 2, lines 3 and 4.
     """
+    same_shape(xt=xt, z=z)
     mean, var = p_moments(schedule, output, xt, t, sigma2, clip)
     return mean + at_time(torch.arange(schedule.T + 1) > 1, t, xt) * var.sqrt() * z
 

@@ -17,6 +17,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from course_utils.tensors import same_shape
+
 Logits = Float[Tensor, "B"]
 Network = Callable[..., Tensor]
 
@@ -24,8 +26,15 @@ Network = Callable[..., Tensor]
 def discriminator_loss(real_logits: Logits, fake_logits: Logits) -> Logits:
     """`-log D(x) - log(1 - D(G(z)))`: minus one summand of V, cross-entropy of real and fake.
 
+    The optimal discriminator of two laws p and p_g, the one of least loss, is
+    `D* = p / (p + p_g) = sigmoid(log p - log p_g)`: its logit is the log ratio of the densities.
+
+    Raises:
+        ValueError: logits of two shapes, such as (B,) and (B, 1).
+
     Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1 and algorithm 1.
     """
+    same_shape(real_logits=real_logits, fake_logits=fake_logits)
     return F.softplus(-real_logits) + F.softplus(fake_logits)
 
 
@@ -51,8 +60,12 @@ def relativistic_loss(logits: Logits, other_logits: Logits) -> Logits:
     D minimises it with a real a and a fake a', G with the two exchanged: the pairs tell D to rank,
     not to classify; only differences of logits count, their common level is free.
 
+    Raises:
+        ValueError: logits of two shapes, such as (B,) and (B, 1).
+
     Source: Jolicoeur-Martineau 2018, arXiv:1807.00734 (RSGAN).
     """
+    same_shape(logits=logits, other_logits=other_logits)
     return F.softplus(other_logits - logits)
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from course_utils.distributions import GaussianMixture
+from course_utils.tensors import same_shape
 
 Features = Float[Tensor, "N D"]
 
@@ -45,8 +46,13 @@ def frechet_from_moments(
     C1 C2 has the eigenvalues of the symmetric R C2 R with R R = C1: no square root of a matrix that
     is not symmetric, no imaginary part to drop.
 
+    Raises:
+        ValueError: means or covariances of two sizes.
+
     Source: Dowson & Landau 1982, J. Multivariate Analysis 12.
     """
+    same_shape(mean1=mean1, mean2=mean2)
+    same_shape(cov1=cov1, cov2=cov2)
     values, vectors = torch.linalg.eigh(cov1)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T  # (D, D), symmetric
     cross = torch.linalg.eigvalsh(root @ cov2 @ root).clamp(min=0).sqrt().sum()

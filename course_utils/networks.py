@@ -1,4 +1,4 @@
-"""Small networks: a multilayer perceptron, and convolutions for images of 8 to 64 pixels a side.
+"""Small networks: a perceptron, convolutions for images of 8 to 64 pixels a side, a code of time.
 
 No probability in here: what the outputs mean is said where a network is used. Weights come from
 torch's global generator: after `runtime.start` or `torch.manual_seed` they are the same each time.
@@ -8,7 +8,8 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 ImageShape = tuple[int, int, int]  # (C, H, W)
@@ -109,6 +110,34 @@ class ConvDecoder(nn.Module):
         if self.per_pixel is None:
             return image
         return image.unflatten(1, (self.image_shape[0], self.per_pixel)).movedim(2, -1)
+
+
+def time_embedding(
+    t: Shaped[Tensor, "B"], dim: int, max_period: float = 10_000.0
+) -> Float[Tensor, "B dim"]:
+    """Sinusoidal embedding of a time or a position: sines, then cosines, of d frequencies.
+
+    (sin t w_0, ..., sin t w_{d-1}, cos t w_0, ..., cos t w_{d-1}), w_i = max_period^{-i/d}:
+    with d = dim / 2 frequencies from one radian a step down to 1 / max_period: the fast ones tell
+    neighbours apart, the slow ones tell early from late.
+
+    Args:
+        t: steps, integer or float.
+        dim: how many numbers for each t.
+        max_period: the slowest wave repeats after about 2 pi max_period steps.
+
+    Raises:
+        ValueError: dim is odd or below 2, max_period is 1 or less.
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5; for diffusion: Ho et al. 2020,
+        arXiv:2006.11239, appendix B.
+    """
+    if dim < 2 or dim % 2 or max_period <= 1:
+        legal = "an even dim of 2 or more, max_period above 1"
+        raise ValueError(f"dim = {dim}, max_period = {max_period}; legal: {legal}")
+    powers = torch.arange(dim // 2, device=t.device, dtype=torch.float32) / (dim // 2)
+    angles = t.float()[:, None] * max_period**-powers  # (B, dim / 2)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 def _scales(image_shape: ImageShape, **sizes: int) -> tuple[int, int, int]:

@@ -6,7 +6,6 @@ for clean data, so `alpha_bar[t - 1]` needs no special case. Tables are float64 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -18,7 +17,6 @@ Table = Float[Tensor, "T1"]  # T1 = T + 1
 Time = Int[Tensor, "B"] | int
 
 
-@dataclass(frozen=True, eq=False)
 class NoiseSchedule:
     """Tables over t = 0..T of q(x_t | x_{t-1}) = N(sqrt(alpha_t) x_{t-1}, beta_t I).
 
@@ -31,16 +29,11 @@ class NoiseSchedule:
         time: of t = 1..T, if not t itself: positive, increasing.
 
     Raises:
-        ValueError: beta outside (0, 1), or not one increasing, positive time for each beta.
+        ValueError: beta outside (0, 1), or too near one of the two for float64 to tell alpha_bar_t
+            from alpha_bar_{t-1}; or not one increasing, positive time for each beta.
 
     Source: Ho et al. 2020, arXiv:2006.11239, eq. 2, 4 and 7.
     """
-
-    beta: Table
-    alpha: Table
-    alpha_bar: Table
-    beta_tilde: Table
-    time: Int[Tensor, "T1"]
 
     def __init__(
         self, beta: Float[Tensor, "T"] | Sequence[float], time: Int[Tensor, "T"] | None = None
@@ -51,15 +44,21 @@ class NoiseSchedule:
         zero = torch.zeros(1, dtype=torch.int64)
         time = torch.arange(1, len(given) + 1) if time is None else torch.as_tensor(time).cpu()
         time = torch.cat([zero, time])
-        if len(time) != len(given) + 1 or not (time.diff() > 0).all():
+        whole = not time.is_floating_point()
+        if not whole or len(time) != len(given) + 1 or not (time.diff() > 0).all():
             legal = f"{len(given)} increasing, positive integers"
             raise ValueError(f"time {time[1:].tolist()!s:.80}; legal: {legal}")
-        beta = torch.cat([zero.double(), given])
-        alpha_bar = (1 - beta).cumprod(0)
-        tilde = (1 - alpha_bar[:-1]) / (1 - alpha_bar[1:]) * given  # (T,), 0 at t = 1
-        tables = (beta, 1 - beta, alpha_bar, torch.cat([zero.double(), tilde]), time)
-        for name, table in zip(self.__dataclass_fields__, tables, strict=True):
-            object.__setattr__(self, name, table)
+        self.time = time
+        self.beta = torch.cat([zero.double(), given])
+        self.alpha = 1 - self.beta
+        self.alpha_bar = self.alpha.cumprod(0)
+        if not (self.alpha_bar.diff() < 0).all():
+            t = 1 + int((self.alpha_bar.diff() == 0).int().argmax())
+            legal = "an alpha_bar that falls at every step"
+            raise ValueError(f"alpha_bar stays {self.alpha_bar[t]:g} at t = {t}; legal: {legal}")
+        before, now = self.alpha_bar[:-1], self.alpha_bar[1:]
+        tilde = (1 - before) / (1 - now) * given  # (T,), 0 at t = 1
+        self.beta_tilde = torch.cat([zero.double(), tilde])
 
     @classmethod
     def linear(cls, T: int, first: float = 1e-4, last: float = 0.02) -> "NoiseSchedule":

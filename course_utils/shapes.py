@@ -151,7 +151,12 @@ def read_factors(
     Returns: factors in the columns of FACTORS, and the mean squared error per pixel and channel
         of `draw_shape(factors)`: how far the image is from any such drawing (at most 0.0003 for
         a real one at size 16). A hue near 1 is given as negative, so that red stays one interval.
+
+    Raises:
+        ValueError: images of another shape.
     """
+    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+        raise ValueError(f"images {tuple(images.shape)}; legal: (N, 3, S, S)")
     light = (images - BACKGROUND).mean(dim=(2, 3))  # (N, 3): coverage * (colour - background)
     mass = light.amax(dim=1).clamp(min=1e-4) / (VALUE - BACKGROUND)  # the share that is covered
     colour = light / mass[:, None] + BACKGROUND

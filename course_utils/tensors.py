@@ -1,4 +1,4 @@
-"""Two shape helpers that let one formula serve 2-D points, images and sequences alike."""
+"""Shape helpers that let one formula serve 2-D points, images and sequences alike."""
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,18 @@ def sum_per_example(values: Float[Tensor, "B *event"]) -> Float[Tensor, "B"]:
     if values.ndim == 0:
         raise ValueError("sum_per_example needs a batch dimension, got a scalar; legal: (B, ...)")
     return values.flatten(start_dim=1).sum(dim=1) if values.ndim > 1 else values
+
+
+def same_shape(**given: Tensor) -> None:
+    """Nothing, if all have one shape: a difference of two layouts broadcasts without a word.
+
+    Raises:
+        ValueError: two shapes; all are named.
+    """
+    shapes = {name: tuple(values.shape) for name, values in given.items()}
+    if len(set(shapes.values())) > 1:
+        found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"{found}; legal: one shape")
 
 
 def right_expand(values: Tensor, like: Tensor) -> Tensor:

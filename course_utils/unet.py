@@ -17,34 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-ImageShape = tuple[int, int, int]  # (C, H, W)
-
-
-def time_embedding(
-    t: Shaped[Tensor, "B"], dim: int, max_period: float = 10_000.0
-) -> Float[Tensor, "B dim"]:
-    """(sin t w_0, ..., sin t w_{d-1}, cos t w_0, ..., cos t w_{d-1}), w_i = max_period^{-i/d}.
-
-    With d = dim / 2 frequencies from one radian a step down to 1 / max_period: the fast ones tell
-    neighbours apart, the slow ones tell early from late.
-
-    Args:
-        t: steps, integer or float.
-        dim: how many numbers for each t.
-        max_period: the slowest wave repeats after about 2 pi max_period steps.
-
-    Raises:
-        ValueError: dim is odd or below 2, max_period is 1 or less.
-
-    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5; for diffusion: Ho et al. 2020,
-        arXiv:2006.11239, appendix B.
-    """
-    if dim < 2 or dim % 2 or max_period <= 1:
-        legal = "an even dim of 2 or more, max_period above 1"
-        raise ValueError(f"dim = {dim}, max_period = {max_period}; legal: {legal}")
-    powers = torch.arange(dim // 2, device=t.device, dtype=torch.float32) / (dim // 2)
-    angles = t.float()[:, None] * max_period**-powers  # (B, dim / 2)
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
+from course_utils.networks import ImageShape, time_embedding
 
 
 class Sinusoidal(nn.Module):

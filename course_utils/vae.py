@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from course_utils.distributions import kl_to_standard_normal, normal_log_prob
-from course_utils.tensors import sum_per_example
+from course_utils.tensors import same_shape, sum_per_example
 
 
 class VAE(nn.Module):
@@ -53,8 +53,18 @@ def reparameterise(
 ) -> Tensor:
     """`z = mean + exp(log_var / 2) * eps`: a sample of N(mean, exp(log_var)) if eps ~ N(0, I).
 
+    Args:
+        mean: of q(z|x).
+        log_var: of q(z|x).
+        eps: shaped like these, or S times, as a first dimension.
+
+    Raises:
+        ValueError: other shapes.
+
     Source: Kingma & Welling 2014, arXiv:1312.6114, section 2.4.
     """
+    draws = eps[0] if eps.ndim > mean.ndim and len(eps) else eps
+    same_shape(mean=mean, log_var=log_var, eps=draws)
     return mean + (0.5 * log_var).exp() * eps
 
 
@@ -101,7 +111,9 @@ def vae_loss(
 def importance_weighted_bound(
     model: VAE, x: Float[Tensor, "B *event"], eps: Float[Tensor, "S B K"]
 ) -> Float[Tensor, "B"]:
-    """`log (1/S) sum_s p(x|z_s) p(z_s) / q(z_s|x), z_s ~ q(z|x)`, between elbo and log p(x).
+    """IWAE: `log (1/S) sum_s p(x|z_s) p(z_s) / q(z_s|x), z_s ~ q(z|x)`, from elbo to log p(x).
+
+    The importance-weighted bound, with S = k of the paper's L_k.
 
     Returns: nats per example; S = 1 is the ELBO with its KL estimated, S -> infinity is log p(x).
     Source: Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519, eq. 8.
@@ -148,8 +160,13 @@ def active_units(mean: Float[Tensor, "N K"], threshold: float = 0.01) -> int:
         mean: posterior means of N data points.
         threshold: the source's 0.01.
 
+    Raises:
+        ValueError: fewer than two points, which have no variance.
+
     Source: Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519, section 5.
     """
+    if len(mean) < 2:
+        raise ValueError(f"means of {len(mean)} points; legal: 2 or more")
     return int((mean.var(dim=0) > threshold).sum())
 
 
@@ -159,11 +176,12 @@ def gaussian_log_likelihood(
     """`log N(x; mean, eta I) = -||x - mean||^2 / (2 eta) - (D/2) log(2 pi eta)`, in nats.
 
     Raises:
-        ValueError: eta is not a positive variance.
+        ValueError: eta is not a positive variance, or two shapes: images in another layout.
 
     Source: Kingma & Welling 2014, arXiv:1312.6114, appendix C.2 with one variance eta.
     """
     _positive(eta)
+    same_shape(x=x, mean=mean)
     dim = x[0].numel()
     squared_error = sum_per_example((x - mean) ** 2)  # (B,)
     return -squared_error / (2 * eta) - dim / 2 * math.log(2 * math.pi * eta)
@@ -175,10 +193,11 @@ def levels_log_likelihood(
     """sum_d log softmax(logits_d)[level of x_d], in nats: a true likelihood of L grey levels.
 
     Raises:
-        ValueError: x is not on the levels 0, 1/(L-1), …, 1.
+        ValueError: x is not on the levels 0, 1/(L-1), …, 1, or logits are not shaped as x and L.
 
     Source: van den Oord et al. 2016, arXiv:1601.06759, section 2.3.
     """
+    same_shape(x=x, logits_of_a_level=logits[..., 0])
     levels = logits.shape[-1]
     level = (x * (levels - 1)).round()
     error = (x * (levels - 1) - level).abs().max()

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
 _state = tempfile.mkdtemp(prefix="course-tests-")
 atexit.register(shutil.rmtree, _state, ignore_errors=True)
@@ -29,6 +29,14 @@ install_import_hook([".".join(p.with_suffix("").parts) for p in _shaped], "tests
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The plots take minutes: they begin first, so that two workers end together."""
     items.sort(key=lambda item: item.path.name != "test_plots.py")
+
+
+@pytest.fixture
+def as_a_user():
+    """Without the run-time annotations of the test run: our own errors must do the work."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
 
 
 def require(name: str, available: bool, reason: str) -> None:

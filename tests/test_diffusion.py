@@ -67,8 +67,23 @@ def test_an_illegal_beta_is_named(beta):
         NoiseSchedule(torch.tensor(beta))
 
 
-@pytest.mark.parametrize("time", [[3], [0, 1], [2, 2], [-1, 4]])
-def test_illegal_times_are_named(time):
+@pytest.mark.parametrize(
+    ("beta", "t"), [([1e-17, 0.1], 1), ([0.1, 1e-17], 2), ([0.999] * 200, 109)]
+)
+def test_a_beta_that_float64_cannot_tell_is_named(beta, t):
+    with pytest.raises(ValueError, match=f"alpha_bar stays .* at t = {t}; legal: .* falls"):
+        NoiseSchedule(beta)
+
+
+def test_a_variance_of_zero_has_no_bound():
+    x, t = torch.zeros(2, 3, dtype=f64), torch.tensor([2, 1])
+    moments = diffusion.p_moments(STEEP, x, x, t, sigma2=STEEP.beta_tilde)
+    with pytest.raises(ValueError, match=r"a variance of 0; legal: positive; .* 0 at t = 1"):
+        diffusion.bound_term(STEEP, x, x, t, *moments)
+
+
+@pytest.mark.parametrize("time", [[3], [0, 1], [2, 2], [-1, 4], [0.5, 2.0]])
+def test_illegal_times_are_named(time, as_a_user):
     with pytest.raises(ValueError, match="2 increasing, positive"):
         NoiseSchedule([0.1, 0.2], torch.tensor(time))
 

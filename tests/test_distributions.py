@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
-from jaxtyping import TypeCheckError, config
+from jaxtyping import TypeCheckError
 from scipy.integrate import quad
 from torch.distributions import (
     Categorical,
@@ -75,14 +75,6 @@ def model(D=4, K=2, s2=0.3):
 
 
 LESSON = LinearGaussian(torch.tensor([[2.0]], dtype=F64), torch.zeros(1, dtype=F64), 0.25)
-
-
-@pytest.fixture
-def as_a_user():
-    """Without the run-time annotations of the test run: our own errors must do the work."""
-    config.update("jaxtyping_disable", True)
-    yield
-    config.update("jaxtyping_disable", False)
 
 
 # --- Gaussians

@@ -1,11 +1,12 @@
 """Networks: shapes, gradients to every parameter, one seed one network, errors that help."""
 
+import math
+
 import pytest
 import torch
-from jaxtyping import config
 from torch import nn
 
-from course_utils.networks import MLP, ConvDecoder, ConvEncoder
+from course_utils.networks import MLP, ConvDecoder, ConvEncoder, time_embedding
 
 SHAPES = [(1, 8, 8), (3, 16, 16), (3, 32, 32), (1, 28, 28), (1, 64, 64), (2, 12, 20)]
 MAKERS = {
@@ -17,14 +18,6 @@ MAKERS = {
     "decoder of levels": (lambda: ConvDecoder(3, (3, 8, 8), 8, 17), (2, 3), (2, 3, 8, 8, 17)),
     "decoder of one number": (lambda: ConvDecoder(3, (3, 8, 8), 8, 1), (2, 3), (2, 3, 8, 8, 1)),
 }
-
-
-@pytest.fixture
-def as_a_user():
-    """Without the run-time annotations of the test run: our own errors must do the work."""
-    config.update("jaxtyping_disable", True)
-    yield
-    config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -120,3 +113,27 @@ def test_every_pixel_reaches_the_code_and_is_reached_by_it():
 def test_errors_name_what_was_given_and_what_is_legal(as_a_user, build, says):
     with pytest.raises(ValueError, match=says):
         build()
+
+
+def test_time_embedding_is_its_formula():
+    code = time_embedding(torch.tensor([0, 1, 7]), 6, max_period=1000.0)
+    for row, t in zip(code, (0, 1, 7), strict=True):
+        rates = [1, 1 / 10, 1 / 100]
+        expected = [math.sin(t * w) for w in rates] + [math.cos(t * w) for w in rates]
+        torch.testing.assert_close(row, torch.tensor(expected))
+
+
+def test_time_embedding_is_another_librarys():
+    from diffusers.models.embeddings import get_timestep_embedding
+
+    t = torch.arange(1, 1001, 37)
+    theirs = get_timestep_embedding(t, 32, downscale_freq_shift=0)
+    torch.testing.assert_close(time_embedding(t, 32), theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("dim", "period", "says"), [(5, 1e4, "dim = 5.*even"), (4, 1.0, "max_period = 1.0")]
+)
+def test_an_illegal_embedding_is_named(dim, period, says):
+    with pytest.raises(ValueError, match=says):
+        time_embedding(torch.ones(2), dim, period)

@@ -4,16 +4,15 @@ import math
 
 import pytest
 import torch
-from jaxtyping import config
 from torch import nn
 
+from course_utils.networks import time_embedding
 from course_utils.unet import (
     DenseBlock,
     FourierFeatures,
     ResidualBlock,
     SelfAttention,
     UNet,
-    time_embedding,
 )
 
 SMALL = {"width": 8}
@@ -50,14 +49,6 @@ def woken(name: str, seed: int = 0) -> UNet:
 def batch(name: str, n: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
     x = torch.randn(n, *MODELS[name][0], generator=torch.Generator().manual_seed(1))
     return x, torch.tensor([1, 250, 500, 1000])[:n]
-
-
-@pytest.fixture
-def as_a_user():
-    """Without the run-time annotations of the test run: our own errors must do the work."""
-    config.update("jaxtyping_disable", True)
-    yield
-    config.update("jaxtyping_disable", False)
 
 
 @each
@@ -134,22 +125,6 @@ def test_one_seed_one_network():
     x, t = batch("8")
     assert torch.equal(woken("8")(x, t), woken("8")(x, t))
     assert not torch.allclose(woken("8")(x, t), woken("8", seed=1)(x, t))
-
-
-def test_time_embedding_is_its_formula():
-    code = time_embedding(torch.tensor([0, 1, 7]), 6, max_period=1000.0)
-    for row, t in zip(code, (0, 1, 7), strict=True):
-        rates = [1, 1 / 10, 1 / 100]
-        expected = [math.sin(t * w) for w in rates] + [math.cos(t * w) for w in rates]
-        torch.testing.assert_close(row, torch.tensor(expected))
-
-
-def test_time_embedding_is_another_librarys():
-    from diffusers.models.embeddings import get_timestep_embedding
-
-    t = torch.arange(1, 1001, 37)
-    theirs = get_timestep_embedding(t, 32, downscale_freq_shift=0)
-    torch.testing.assert_close(time_embedding(t, 32), theirs, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("dim", [8, 32])
@@ -260,8 +235,6 @@ def test_the_first_channels_are_those_without_a_learned_variance():
         (lambda: UNet((1, 8, 8), patch=0), "patch = 0"),
         (lambda: UNet((1, 8, 8), dense=-1), "hidden = -1; legal: a positive integer"),
         (lambda: SelfAttention(6, heads=4), "6 channels, 4 heads"),
-        (lambda: time_embedding(torch.ones(2), 5), "dim = 5.*even"),
-        (lambda: time_embedding(torch.ones(2), 4, max_period=1.0), "max_period = 1.0"),
         (lambda: FourierFeatures(3, 100), "dim = 3"),
         (lambda: FourierFeatures(4, 0), "T = 0"),
         (lambda: FourierFeatures(4, 10, sd=0.0), "sd = 0.0"),

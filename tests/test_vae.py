@@ -248,6 +248,8 @@ def test_a_latent_is_active_if_its_mean_moves_with_the_data():
     assert vae.active_units(means) == 1
     assert vae.active_units(0.5 * means[:, [0, 0]]) == 2
     assert vae.active_units(means, threshold=1e-4) == 2
+    with pytest.raises(ValueError, match="means of 1 points; legal: 2 or more"):
+        vae.active_units(means[:1])
 
 
 def test_training_beats_independent_pixels_on_unseen_digits():

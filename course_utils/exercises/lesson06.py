@@ -38,6 +38,8 @@ def vae_loss(x: Tensor, x_hat: Tensor, mean: Tensor, log_var: Tensor, eta: float
     x|z ~ N(x_hat, eta I), x and x_hat (B, ...) with D pixels each; q(z|x) = N(mean,
     diag exp(log_var)), both (B, K). One number, from which the gradient flows.
     """
+    if x.shape != x_hat.shape:  # two layouts would broadcast without a word
+        raise ValueError(f"x {tuple(x.shape)}, x_hat {tuple(x_hat.shape)}; legal: one shape")
     squared_error = ((x - x_hat) ** 2).flatten(1).sum(1)  # (B,)
     kl = 0.5 * (mean**2 + log_var.exp() - 1 - log_var).sum(1)
     return (squared_error / (2 * eta) + kl).mean()

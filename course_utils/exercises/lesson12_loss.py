@@ -22,6 +22,8 @@ def kl_isotropic(mean1: Tensor, sd1: float, mean2: Tensor, sd2: float) -> Tensor
 
     sd1 and sd2 are standard deviations: Python numbers, the same for all rows and dimensions.
     """
+    if mean1.shape != mean2.shape:
+        raise ValueError(f"means {tuple(mean1.shape)}, {tuple(mean2.shape)}; legal: one shape")
     d = mean1.shape[1]
     squared_distance = ((mean1 - mean2) ** 2).sum(1)
     return d * (math.log(sd2 / sd1) - 0.5) + (d * sd1**2 + squared_distance) / (2 * sd2**2)

@@ -10,7 +10,7 @@ from torch import nn
 from course_utils import diffusion
 from course_utils.diffusion import NoiseSchedule
 from course_utils.exercises import find, lesson13
-from course_utils.unet import time_embedding
+from course_utils.networks import time_embedding
 from tests.exercises.harness import accepts, rejects
 
 train_pair, ancestral_step, sinusoidal, adagn, cosine_schedule, learned_log_var = (
