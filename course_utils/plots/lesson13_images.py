@@ -152,9 +152,13 @@ def unet_map(side: int = 16) -> Picture:
             ax.annotate("", (down[0] + 0.6, down[1] - 0.36), down, arrowprops=arrow)
             ax.annotate("", (up[0] + 0.6, up[1] + 0.36), up, arrowprops=arrow)
     box = {"boxstyle": "round,pad=0.4", "fc": PAPER, "ec": GREEN, "lw": 2}
-    ax.text(3.8, -2, "attention\nall pixels", ha="center", va="center", bbox=box, fontsize=12)
-    ax.annotate("", (3.05, -2), (2.75, -2), arrowprops=arrow)
-    ax.annotate("", (4.85, -2), (4.55, -2), arrowprops=arrow)
+    ax.text(
+        3.8, -2, "attention, dense\nall pixels", ha="center", va="center", bbox=box, fontsize=12
+    )
+    ax.annotate("", (2.95, -2), (2.67, -2), arrowprops=arrow)
+    ax.annotate("", (4.93, -2), (4.65, -2), arrowprops=arrow)
+    around = {**arrow, "ls": "--", "connectionstyle": "arc3,rad=-0.25"}  # a skip at this scale, too
+    ax.annotate("", (5.2, -1.68), (2.4, -1.68), arrowprops=around)
     note = "t → waves → perceptron → e, given to every block"
     ax.text(3.8, -2.75, note, ha="center", color=INK, fontsize=13)
     ax.text(-0.95, 0, "xₜ →", ha="center", va="center", fontsize=14)
@@ -164,8 +168,9 @@ def unet_map(side: int = 16) -> Picture:
     return Picture(
         fig,
         f"A U of boxes: blocks at {sides[0]}, {sides[1]} and {sides[2]} pixels a side going down "
-        f"on the left, attention at the bottom, blocks going up on the right; dashed arrows carry "
-        f"fine detail across; the code of the time enters every block.",
+        f"on the left, attention and a dense layer at the bottom, blocks going up on the right; "
+        f"dashed arrows carry fine detail across at every scale; the code of the time enters "
+        f"every block.",
     )
 
 
