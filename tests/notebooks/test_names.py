@@ -1,11 +1,16 @@
-"""A student may go back to any cell after "Run all": no later cell has taken its names."""
+"""What the cells of a lesson do with each other's names.
+
+A student may go back to any cell after "Run all": no later cell has taken its names. No cell reads
+an answer but through `use`: so the stored run, where `use` hands on the references, is the run of a
+lesson with every exercise solved.
+"""
 
 import pytest
 
 from course_utils import exercises
 from course_utils.notebook.file import OURS
 from tests.notebooks.lessons import LESSONS, NOTEBOOKS, code_cells
-from tests.notebooks.names import conflicts
+from tests.notebooks.names import conflicts, names_of
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
@@ -21,6 +26,22 @@ def solved_cells(path) -> list[tuple[str, str]]:
     return cells
 
 
+def past_use(cells: list[tuple[str, str]], names: set[str]) -> dict[str, set[str]]:
+    """Id of a cell -> the answers' names that it reads and that no `use` before it has handed on.
+
+    Answers and their checks may read them. A function counts where it is written.
+    """
+    handed: set[str] = set()
+    found = {}
+    for cell_id, source in cells:
+        handed |= {name for name in names if f'\n{name} = use("' in f"\n{source}"}
+        part = names_of(source)
+        read = part.reads.union(part.live, *part.inside.values()) & names - handed
+        if read and not OURS.fullmatch(cell_id):
+            found[cell_id] = read
+    return found
+
+
 def numbered(*sources: str) -> list[tuple[str, str]]:
     return [(f"cell {number}", source) for number, source in enumerate(sources, start=1)]
 
@@ -28,6 +49,12 @@ def numbered(*sources: str) -> list[tuple[str, str]]:
 @each
 def test_a_name_that_cells_share_is_bound_by_one_of_them(path):
     assert conflicts(solved_cells(path)) == {}
+
+
+@each_lesson
+def test_no_cell_reads_an_answer_but_through_use(path):
+    names = {exercise.name for exercise in exercises.of_lesson(path.name[:2])}
+    assert names and past_use(solved_cells(path), names) == {}
 
 
 @each_lesson
@@ -92,6 +119,26 @@ SOUND = {
     ],
     "the same import": ["from math import pi", "from math import pi\nprint(pi)", "print(pi)"],
 }
+
+
+USE = 'f = use("05-e1", f)'
+
+
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        (["def f(a):\n    return a", "f(1)"], {"cell 2"}),
+        (["def f(a):\n    return a", "def g(a):\n    return f(a)", USE, "g(1)"], {"cell 2"}),
+        (["def f(a):\n    return a", "[f(i) for i in (1, 2)]", USE], {"cell 2"}),
+        (["def f(a):\n    return a", "h = use('05-e1', f)", "h(1)"], {"cell 2"}),
+        (["def f(a):\n    return a", "explore(lambda a: f(a))", USE], {"cell 2"}),
+        (["def f(a):\n    return a", USE, "f(1)", "x.f = dict(f=1)"], set()),
+        (["def f(a):\n    return a", f"y = 1\n{USE}\nf(1)"], set()),
+        (["def f(a):\n    return a", "f = 1\nf + 1", USE], set()),
+    ],
+)
+def test_a_cell_that_reads_an_answer_before_use_is_found(cells, found):
+    assert set(past_use(numbered(*cells), {"f"})) == found
 
 
 @pytest.mark.parametrize("why", PLANTED)
