@@ -1,9 +1,11 @@
 # Two commands: `make lab` opens the course, `make test` proves it. `make help` lists the rest.
-# Set on the command line: PORT=8888 HOST=127.0.0.1 (lab), LESSON=05 (present, handout, edit, sync), PYTHON=python3.12
+# Set on the command line: PORT=8888 HOST=127.0.0.1 (lab), LESSON=05 (present, handout, edit, sync), PYTHON=python3.12,
+# PROVE=all or PROVE=05,09 (test: everything anew, or these lessons)
 
 HOST = 127.0.0.1
 PORT ?= 8888
 PYTHON =
+PROVE ?=
 LESSON =
 DECK =
 BLOCK = 1
@@ -29,8 +31,8 @@ present: setup  ## teach from a lesson, one step on the screen; LESSON=05, or DE
 handout: .venv/ready-to-hand-out  ## write a lesson as one page to read or print; LESSON=05
 	@$(RUN) -m course_utils handout $(LESSON)
 
-test: .venv/ready-to-test lint  ## prove the course: what CI runs
-	@$(RUN) -m pytest -n 2 --dist loadscope --no-loadscope-reorder tests
+test: .venv/ready-to-test lint  ## prove the course: what CI runs; PROVE=all
+	@PROVE="$(PROVE)" $(RUN) -m pytest -n 2 --dist loadscope --no-loadscope-reorder tests
 
 setup: .venv/ready  ## make .venv with the exact pins and the package
 	@:

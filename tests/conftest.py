@@ -26,6 +26,15 @@ _shaped = [path for path in _modules if "jaxtyping" in (_root / path).read_text(
 install_import_hook([".".join(p.with_suffix("").parts) for p in _shaped], "tests.typecheck.shapes")
 
 
+def pytest_report_header() -> str:
+    """What this run proves anew."""
+    try:
+        from tests import prove  # here, so that the environment is set before
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
+    return prove.told()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The plots take minutes: they begin first, so that two workers end together."""
     items.sort(key=lambda item: item.path.name != "test_plots.py")

@@ -44,7 +44,6 @@ def cluster(tmp_path):
         process.wait()
 
 
-@pytest.mark.slow
 def test_a_worker_killed_in_mid_run_loses_nothing(cluster, tmp_path):
     address, workers = cluster
     kept = tmp_path / "kept"

@@ -234,7 +234,6 @@ def warning(dx: str) -> str:
     return f"{solution('00-e4')}\n\nright = jsd\ndef jsd(p, q, dx): {body}"
 
 
-@pytest.mark.slow
 def test_nbgrader_releases_our_stubs_and_grades_them(tmp_path):
     release(["00"], tmp_path, nbgrader=True)
     nbgrader(tmp_path, "generate_assignment", SMALL)
