@@ -39,6 +39,7 @@ DRAWN = """() => MathJax.startup.promise.then(() => ({
     pictures: document.images.length,
     blank: [...document.images].filter(one => !(one.naturalWidth && one.alt.trim())).length,
 }))"""
+NARROW = range(320, 500, 20)  # telephones; where a line ends differs with the width and the fonts
 OVERFLOW = "document.documentElement.scrollWidth - window.innerWidth"
 OUT_OF_REACH = """() => [...document.querySelectorAll("main *")].filter(box => {
     const scrolls = ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
@@ -88,11 +89,12 @@ def test_a_page_is_complete_drawn_and_accessible(path, handed_out):
     assert drawn["equations"] and drawn["wrong"] == []
     assert drawn["pictures"] > 0 and drawn["blank"] == 0
     assert opened.evaluate(OVERFLOW) <= 0
-    opened.set_viewport_size({"width": 400, "height": 800})
-    expect(opened.locator("nav")).to_have_css("position", "static")
-    opened.evaluate("fit()")  # as the browser does after the resize, soon
-    assert opened.evaluate(OVERFLOW) <= 0
-    assert opened.evaluate(OUT_OF_REACH) == 0
+    for width in NARROW:
+        opened.set_viewport_size({"width": width, "height": 800})
+        expect(opened.locator("nav")).to_have_css("position", "static")
+        opened.evaluate("fit()")  # as the browser does after the resize, soon
+        assert opened.evaluate(OVERFLOW) <= 0, width
+        assert opened.evaluate(OUT_OF_REACH) == 0, width
     assert violations(opened) == {}
     assert (watch.outside, watch.errors) == ([], [])
 
