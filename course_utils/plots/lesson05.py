@@ -18,7 +18,7 @@ CLUSTERS = np.array(  # 200 numbers: quantiles of N(-1.5, 0.6^2) and of N(1, 0.9
     [-1.5 + 0.6 * _quantile((i + 0.5) / 140) for i in range(140)]
     + [1.0 + 0.9 * _quantile((i + 0.5) / 60) for i in range(60)]
 )
-# How often 0, 1, ..., 5 heads came up in 1,000 tosses of five coins that stick together.
+# Invented: how often 0, 1, ..., 5 heads come up in 1,000 tosses of five coins that stick together.
 COIN_COUNTS = np.array([60.0, 110.0, 190.0, 240.0, 230.0, 170.0])
 
 
