@@ -231,7 +231,7 @@ def weighted(S: int = 1, q: str = "wide") -> Picture:
     left.plot(grid, np.exp(joint - log_p), color=EXACT, label="posterior p(z|x)")
     left.plot(grid, np.exp(log_q), color=MODEL, ls="--", label="q(z|x)")
     left.set(xlabel="z", ylabel="density", xlim=(-3.2, 3.2), ylim=(0, 2.8))
-    left.set_title(f"filled: best of {S} by weight")
+    left.set_title(f"filled: one of {S}, drawn by weight")
     left.legend(loc="upper left")
     right.plot(np.arange(1, 301), bounds, color=BOUND, label="S-sample bound")
     right.axhline(log_p, color=EXACT, ls="--", label="log p(x)")
