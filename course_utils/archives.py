@@ -78,19 +78,6 @@ def content(name: str, file: str) -> bytes:
     return content
 
 
-def _cached(name: str, file: str) -> bytes:
-    import pooch
-
-    path = Path(pooch.os_cache("generative-models-line-by-line")) / name / f"{file}.gz"
-    if path.is_file():
-        content = _unpacked(path.read_bytes(), ARCHIVES[name][file])
-        if content is not None:
-            return content
-        path.unlink()  # damaged since its download
-    _download(name, file, path)
-    return gzip.decompress(path.read_bytes())
-
-
 def _unpacked(packed: bytes, sums: tuple[str, str]) -> bytes | None:
     """What is in the archive, or None if that is not the published content."""
     try:
@@ -100,11 +87,12 @@ def _unpacked(packed: bytes, sums: tuple[str, str]) -> bytes | None:
     return content if hashlib.sha256(content).hexdigest() == sums[1] else None
 
 
-def _download(name: str, file: str, path: Path) -> None:
-    """Fetch one archive; it appears under its name only whole and with the right sum."""
+def _cached(name: str, file: str) -> bytes:
+    """One archive of the user's cache: pooch fetches it, whole, where it is missing or damaged."""
     import pooch
     from requests import RequestException
 
+    path = Path(pooch.os_cache("generative-models-line-by-line")) / name / f"{file}.gz"
     expected = ARCHIVES[name][file][0]
     downloader = pooch.HTTPDownloader(progressbar=True, timeout=15)
     failures: dict[str, Exception] = {}
@@ -114,7 +102,7 @@ def _download(name: str, file: str, path: Path) -> None:
         except (RequestException, ValueError) as error:
             failures[url] = error
         else:
-            return
+            return gzip.decompress(path.read_bytes())
     wrong = [e for e in failures.values() if not isinstance(e, RequestException)]
     tried = "\n".join(f"  {url}: {error}" for url, error in failures.items())
     raise (ValueError if wrong else ConnectionError)(
