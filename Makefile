@@ -45,10 +45,10 @@ notebooks: .venv/ready-to-test  ## run the stored lessons and compare their chec
 	@$(RUN) -m pytest -n 2 --dist loadscope tests/notebooks
 
 edit: .venv/ready-to-test  ## write edit/..., a lesson as text; LESSON=05
-	@$(RUN) -m course_utils.notebook.authoring edit "$(LESSON)"
+	@$(RUN) -m course_utils edit "$(LESSON)"
 
 sync: .venv/ready-to-test  ## bring edit/... back, run it, store it; LESSON=05
-	@$(RUN) -m course_utils.notebook.authoring sync "$(LESSON)"
+	@$(RUN) -m course_utils sync "$(LESSON)"
 
 assets: .venv/ready-to-test  ## rebuild the checkpoints in assets/
 	@set -e; for script in assets/checkpoints/*.py; do echo "$$script"; $(RUN) "$$script"; done

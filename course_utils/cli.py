@@ -9,18 +9,21 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from course_utils.place import ROOT
+from course_utils.terminal import OneLine, fail, say, spell_out
 
 START = "notebooks/start_here.ipynb"
 NEXT_PORTS = 50
 # JupyterLab is not to ask at its first start whether you want its news.
 PAGE_CONFIG = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
 
+
 app = typer.Typer(
+    cls=OneLine,
     help="Generative Models, Line by Line.",
     no_args_is_help=True,
     add_completion=False,
@@ -30,6 +33,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; a mistake in what was asked is one line on stderr and exit code 1."""
+    spell_out()
     app(prog_name="course")
 
 
@@ -41,7 +45,7 @@ def lab(
 ) -> None:
     """Open the course in JupyterLab and print its address."""
     if not (ROOT / START).is_file():
-        _fail(f"{ROOT / START} is missing: is this checkout complete?")
+        fail(f"{ROOT / START} is missing: is this checkout complete?")
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "labconfig" / "page_config.json"
         config.parent.mkdir()
@@ -65,20 +69,17 @@ def present(
     from course_utils.present import decks, lab
 
     if bool(lesson) == bool(playlist):
-        _fail("name a lesson (course present 05) or a deck (course present --playlist PKU)")
+        fail("name a lesson (course present 05) or a deck (course present --playlist PKU)")
     number = lesson.zfill(2)
-    try:
-        if playlist:
-            route = decks.route_of_block(playlist, block)
-        else:
-            route = decks.route_of_lesson(number)
-        first = decks.first_of(route, section)
-    except ValueError as error:
-        _fail(str(error))
+    if playlist:
+        route = decks.route_of_block(playlist, block)
+    else:
+        route = decks.route_of_lesson(number)
+    first = decks.first_of(route, section)
     with tempfile.TemporaryDirectory() as folder:
         options = lab.prepare(Path(folder), route, section, bool(lesson), not light)
         address = f"/doc/tree/{first.notebook.relative_to(ROOT).as_posix()}"
-        print("PageDown, PageUp step, Shift: section; F7 exercises, F8 notes, F9 kernel, F10 code")
+        say("PageDown, PageUp step, Shift: section; F7 exercises, F8 notes, F9 kernel, F10 code")
         _serve("127.0.0.1", port, address, browser, options)
 
 
@@ -89,10 +90,7 @@ def playlist(
     """List a deck's blocks: their sections, the minutes, what is not built yet."""
     from course_utils.present import decks
 
-    try:
-        print("\n".join(decks.playlist(deck)))
-    except ValueError as error:
-        _fail(str(error))
+    say("\n".join(decks.playlist(deck)))
 
 
 @app.command()
@@ -103,17 +101,13 @@ def progress(
     from course_utils import exercises, progress as store
 
     if reset:
-        try:
-            exercises.find(reset)
-        except ValueError as error:
-            _fail(str(error))
-        store.reset(reset)
+        store.reset(exercises.find(reset).id)
     states, shown = store.summary(), store.shown()
     for lesson in range(19):
         for exercise in exercises.of_lesson(f"{lesson:02d}"):
             state = states.get(exercise.id, "TODO")
             seen = "  (solution shown)" if exercise.id in shown else ""
-            print(f"{exercise.id:<7} {state:<8} {exercise.name}{seen}")
+            say(f"{exercise.id:<7} {state:<8} {exercise.name}{seen}")
 
 
 @app.command()
@@ -123,10 +117,7 @@ def solve(
     """Write a copy of a lesson with every exercise solved, and print where it is."""
     from course_utils.notebook.authoring import solve as write
 
-    try:
-        print(write(lesson.zfill(2)))
-    except ValueError as error:
-        _fail(str(error))
+    say(write(lesson))
 
 
 @app.command()
@@ -144,11 +135,7 @@ def grade(
     from course_utils.grading.batch import Plan, grade_class
 
     plan = Plan(workers, scheduler, seed, roster, moodle_worksheet, not no_sandbox)
-    try:
-        told = grade_class(submissions, out, plan)
-    except (ValueError, OSError) as error:
-        _fail(str(error))
-    print(told)
+    say(grade_class(submissions, out, plan))
 
 
 @app.command()
@@ -162,11 +149,8 @@ def release(
     """Write the notebooks that students get, and print their paths."""
     from course_utils.classroom.release import release as write
 
-    try:
-        for path in write([lesson.zfill(2) for lesson in lessons], to, nbgrader):
-            print(path)
-    except (ValueError, OSError) as error:
-        _fail(str(error))
+    for path in write([lesson.zfill(2) for lesson in lessons], to, nbgrader):
+        say(path)
 
 
 @app.command()
@@ -177,10 +161,8 @@ def handout(
     """Write a lesson as one page to read or to print, and print its path."""
     from course_utils.notebook.handout import write
 
-    try:
-        print("\n".join(map(str, write([lesson.zfill(2) for lesson in lessons], to))))
-    except (ValueError, OSError) as error:
-        _fail(str(error))
+    for path in write([lesson.zfill(2) for lesson in lessons], to):
+        say(path)
 
 
 @app.command()
@@ -193,11 +175,8 @@ def update(
     """Bring newer lessons into your folder; your answers and your own cells stay."""
     from course_utils.classroom.update import update_clone, update_folder
 
-    try:
-        told = update_folder(source, into) if source else update_clone(ROOT)
-    except ValueError as error:
-        _fail(str(error))
-    print("\n".join(told))
+    for said in update_folder(source, into) if source else update_clone(ROOT):
+        say(said)
 
 
 @app.command()
@@ -209,11 +188,24 @@ def submit(
     """Check your answers as the grader will, then write the file to upload."""
     from course_utils.classroom.submit import submit as handing_in
 
-    try:
-        for said in handing_in(lesson.zfill(2), file, to):
-            print(said, flush=True)
-    except (ValueError, OSError) as error:
-        _fail(str(error))
+    for said in handing_in(lesson.zfill(2), file, to):
+        say(said)
+
+
+@app.command(hidden=True)
+def edit(lesson: Annotated[str, typer.Argument(help="Its number: 05.")]) -> None:
+    """Write a lesson as a script in edit/, and print its path: `make edit LESSON=05`."""
+    from course_utils.notebook.authoring import edit as write
+
+    say(write(lesson))
+
+
+@app.command(hidden=True)
+def sync(lesson: Annotated[str, typer.Argument(help="Its number: 05.")]) -> None:
+    """Bring a script in edit/ back, run and store the lesson: `make sync LESSON=05`."""
+    from course_utils.notebook.authoring import script_of, sync as bring_back
+
+    say(bring_back(script_of(lesson)))
 
 
 @app.command()
@@ -222,7 +214,7 @@ def doctor() -> None:
     from course_utils.setup.doctor import examine, report
 
     findings = examine()
-    print(report(findings))
+    say(report(findings))
     sys.exit(any(finding.state == "WRONG" for finding in findings))
 
 
@@ -231,18 +223,13 @@ def _serve(host: str, port: int, page: str, browser: bool, more: Sequence[str] =
     free = _free_port(host, port)
     token = os.environ.setdefault("JUPYTER_TOKEN", secrets.token_hex(24))
     if free != port:
-        print(f"Port {port} is taken, so this is port {free}.")
-    print(f"JupyterLab is at {_address(host, free, token, page)}")
-    print("Ctrl-C twice stops it.", flush=True)
+        say(f"Port {port} is taken, so this is port {free}.")
+    say(f"JupyterLab is at {_address(host, free, token, page)}")
+    say("Ctrl-C twice stops it.")
     from jupyterlab.labapp import LabApp  # takes seconds
 
     options = _lab_options(host, free, page, browser and _has_screen())
     LabApp.launch_instance(argv=[*options, *more])
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"course: {message}", file=sys.stderr)
-    sys.exit(1)
 
 
 def _free_port(host: str, first: int) -> int:
@@ -251,16 +238,14 @@ def _free_port(host: str, first: int) -> int:
     for port in range(first, last + 1):
         if _can_listen(host, port):
             return port
-    _fail(f"no port from {first} to {last} can be listened at; name another: make lab PORT=...")
+    fail(f"no port from {first} to {last} can be listened at; name another: make lab PORT=...")
 
 
 def _can_listen(host: str, port: int) -> bool:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
-        _fail(
-            f"host {host!r} is not known ({error.strerror}); legal: 127.0.0.1, 0.0.0.0 (all), ..."
-        )
+        fail(f"host {host!r} is not known ({error.strerror}); legal: 127.0.0.1, 0.0.0.0 (all), ...")
     with socket.socket(family) as trial:
         if os.name == "posix":  # so that a server stopped a moment ago does not count
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -268,7 +253,7 @@ def _can_listen(host: str, port: int) -> bool:
             trial.bind(address)
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL:
-                _fail(f"host {host!r} is not this machine; legal: 127.0.0.1, 0.0.0.0 (all), ...")
+                fail(f"host {host!r} is not this machine; legal: 127.0.0.1, 0.0.0.0 (all), ...")
             return False
     return True
 

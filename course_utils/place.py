@@ -3,6 +3,8 @@
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent  # the folder with notebooks/ and assets/
@@ -39,6 +41,12 @@ def write_whole(path: Path, content: str | bytes, new: bool = False) -> Path:
     finally:
         beside.unlink(missing_ok=True)
     return path
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """05.ipynb, 05-2.ipynb, 05-3.ipynb, ...: where a file goes that is to replace none."""
+    yield path
+    yield from (path.with_stem(f"{path.stem}-{number}") for number in count(2))
 
 
 def _put(beside: Path, path: Path) -> None:

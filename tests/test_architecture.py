@@ -27,7 +27,7 @@ LAYERS = (
     {"notebook"},
     {"grading", "present"},
     {"classroom"},
-    {"setup"},
+    {"setup", "terminal"},
     {"cli"},
     {"__main__"},
 )

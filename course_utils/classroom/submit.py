@@ -30,7 +30,7 @@ from course_utils.grading.box import Box, BoxFailed, Limits
 from course_utils.grading.grade import NoBox, grade
 from course_utils.grading.notebook import edition, read
 from course_utils.notebook.file import notebook_path
-from course_utils.place import ROOT, write_whole
+from course_utils.place import ROOT, numbered, write_whole
 
 TRIES = 2  # on a machine that is busy
 FLAGS = {
@@ -120,7 +120,9 @@ def submit(lesson: str, file: Path | None = None, to: Path | None = None) -> Ite
     if not exercises.of_lesson(lesson):
         raise ValueError(f"{stored.stem} has no exercises: there is nothing to hand in")
     own = file.parent if file else ROOT / "build"
-    source, target = file or stored, to or _next(own / "submit", stored.stem)
+    later = numbered(own / "submit" / stored.name)  # by the number `course grade` tells the later
+    free = next(path for path in later if not (path.exists() or path.is_symlink()))
+    source, target = file or stored, to or free
     _refuse(target)
     data, saved = source.read_bytes(), datetime.fromtimestamp(source.stat().st_mtime)
     yield f"{source}, saved {saved:%Y-%m-%d %H:%M}: checking it on inputs that are new each time"
@@ -135,14 +137,6 @@ def submit(lesson: str, file: Path | None = None, to: Path | None = None) -> Ite
         yield from _told(row)
     yield f"{sum(row.points for row in rows)} of {sum(row.max for row in rows)} points"
     yield f"Upload this file: {write_whole(target, data, new=True)}"
-
-
-def _next(folder: Path, stem: str) -> Path:
-    """A new file; its number tells `course grade` which of two uploads is the later one."""
-    target, number = folder / f"{stem}.ipynb", 2
-    while target.exists() or target.is_symlink():
-        target, number = folder / f"{stem}-{number}.ipynb", number + 1
-    return target
 
 
 def _refuse(target: Path) -> None:

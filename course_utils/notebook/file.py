@@ -21,7 +21,8 @@ def notebook_path(lesson: str) -> Path:
     """
     folder = ROOT / "notebooks"
     stored = sorted(folder.glob("*.ipynb"))
-    found = [path for path in stored if lesson in (path.stem, path.stem[:2])]
+    number = lesson.zfill(2) if lesson.isdecimal() else lesson
+    found = [path for path in stored if number in (path.stem, path.stem[:2])]
     if len(found) != 1:
         legal = ", ".join(path.stem for path in stored)
         raise ValueError(f"no lesson {lesson!r}; legal: the first two digits of one of {legal}")

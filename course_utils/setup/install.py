@@ -30,6 +30,8 @@ OTHERS_SIZE = "about 150 MB to download"
 
 def main(extras: list[str]) -> None:
     """Repair what an interrupted run left, choose the build of torch, install what is missing."""
+    for stream in (sys.stdout, sys.stderr):  # a path that the terminal cannot show is no error
+        stream.reconfigure(errors="backslashreplace")
     optional = project()["optional-dependencies"]
     wanted = project()["dependencies"] + [pin for extra in extras for pin in optional[extra]]
     repaired = remove_half_installed()

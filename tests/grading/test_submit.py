@@ -1,9 +1,11 @@
 """A student's last look: the grader's verdict on their own file, and one file to upload."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +15,9 @@ from typer.testing import CliRunner
 from course_utils import progress
 from course_utils.classroom import submit as module
 from course_utils.classroom.submit import OwnBox, submit
-from course_utils.cli import app
+from course_utils.cli import app, main
 from course_utils.grading import box
-from course_utils.grading.base import Row
+from course_utils.grading.base import Failure, Row
 from course_utils.grading.box import Box, Limits
 from course_utils.grading.collect import collect, latest
 from course_utils.grading.grade import NoBox
@@ -266,3 +268,26 @@ def test_the_command_prints_the_verdicts_and_where_the_file_is(project, all_pass
     assert result.exit_code == 0 and target.is_file()
     assert result.output.endswith(f"30 of 30 points\nUpload this file: {target}\n")
     assert verdicts(result.output) == ["PASS"] * 6
+
+
+BETA = Row("you", "08-e1", 0, 5, "NOT YET", failure=Failure("holds", "β is not · given", "why β"))
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "cp1252", "ascii", ""])
+def test_what_can_be_printed_does_not_decide_whether_the_file_is_written(
+    encoding, project, monkeypatch
+):
+    monkeypatch.setattr(module, "_graded", lambda *_: [BETA])
+    monkeypatch.setattr(sys, "argv", ["course", "submit", "8"])
+    reader, writer = os.pipe()
+    if not encoding:
+        os.close(reader)  # as `| head -1` does
+    with os.fdopen(writer, "w", encoding=encoding or "utf-8") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+    assert (project / "build" / "submit" / f"{STEM}.ipynb").is_file()
+    if encoding:
+        with os.fdopen(reader, encoding=encoding) as told:
+            assert "Upload this file" in told.read()
