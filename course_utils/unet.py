@@ -39,6 +39,7 @@ class FourierFeatures(nn.Module):
         dim: how many numbers for each t, even.
         T: the last step; t / T is in [0, 1].
         sd: standard deviation of the frequencies, in waves over the whole range of t.
+        rng: of the frequencies; torch's global generator by default.
 
     Raises:
         ValueError: an odd dim, or one, a T or an sd that is not positive.
@@ -47,13 +48,15 @@ class FourierFeatures(nn.Module):
         arXiv:2011.13456.
     """
 
-    def __init__(self, dim: int, T: int, sd: float = 4.0) -> None:
+    def __init__(
+        self, dim: int, T: int, sd: float = 4.0, rng: torch.Generator | None = None
+    ) -> None:
         super().__init__()
         if dim < 2 or dim % 2 or T < 1 or sd <= 0:
             legal = "an even dim of 2 or more, T >= 1, sd > 0"
             raise ValueError(f"dim = {dim}, T = {T}, sd = {sd}; legal: {legal}")
         self.dim, self.T = dim, T
-        self.register_buffer("frequencies", sd * torch.randn(dim // 2))
+        self.register_buffer("frequencies", sd * torch.randn(dim // 2, generator=rng))
 
     def forward(self, t: Shaped[Tensor, "B"]) -> Float[Tensor, "B dim"]:
         """(B,) -> (B, dim)."""

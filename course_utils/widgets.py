@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from course_utils.explorer.pictures import Mime, Pictures
+from course_utils.explorer.pictures import Mime, Pictures, the_shell
 from course_utils.plots.base import Picture, bundle, reused_figures, show
 
 if TYPE_CHECKING:  # slow imports, made where they are used
@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # slow imports, made where they are used
 LABEL = {"description_width": "16em"}
 WIDE = {"width": "56em", "max_width": "100%"}  # a track that a step of the slider can be seen on
 NOTE = "Run this cell to move the sliders."
+_shown: dict[str, tuple[str, list[Explorer]]] = {}  # by cell: the run that made them, and they
 
 
 def slider(
@@ -89,8 +90,24 @@ def explore(plot: Callable[..., Picture], **controls: ipywidgets.Widget) -> Expl
         ValueError: a control that `plot` has no argument for.
     """
     explorer = Explorer(plot, controls)
+    _close_earlier(explorer)
     explorer.display()
     return explorer
+
+
+def _close_earlier(explorer: Explorer) -> None:
+    """Close what an earlier run of this cell has shown: its output is gone, its figure stays."""
+    parent = getattr(the_shell(), "get_parent", dict)()
+    cell = parent.get("metadata", {}).get("cellId")  # JupyterLab and VS Code tell it
+    if cell is None:
+        return
+    run = parent["header"]["msg_id"]
+    before, explorers = _shown.get(cell, (run, []))
+    if before != run:
+        for earlier in explorers:
+            earlier.close()
+        explorers = []
+    _shown[cell] = run, [*explorers, explorer]
 
 
 class Explorer:
@@ -105,6 +122,7 @@ class Explorer:
         self.stage: dict = {}
         self.handle: Any = None
         self.page: Any = None
+        self.box: Any = None
         self.pictures = Pictures(self._drawn, self._tell_page)
         arguments = inspect.signature(plot).parameters
         for name, control in controls.items():
@@ -125,8 +143,8 @@ class Explorer:
 
         controls = list(self.controls.values())
         self.page = _page_part()(controls=controls, layout={"height": "0", "margin": "0"})
-        box = ipywidgets.VBox([*controls, self.page])
-        view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
+        self.box = ipywidgets.VBox([*controls, self.page])
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
         data = {"text/plain": NOTE, "application/vnd.jupyter.widget-view+json": view}
         display(data, raw=True)
         self.handle = _empty_display()
@@ -141,6 +159,17 @@ class Explorer:
             raise
         if self.handle is not None:
             self.handle.update(data, metadata=metadata, raw=True)
+
+    def close(self) -> None:
+        """Let go of figure and pictures, here and in the page; the controls stay, unheard."""
+        for control in self.controls.values():
+            control.unobserve(self.redraw, names="value")
+        self.pictures.close()
+        self.stage.clear()
+        for part in (self.box, self.page):
+            if part is not None:
+                part.close()
+        self.box = self.page = self.handle = None
 
     def _values(self) -> dict:
         return {name: control.value for name, control in self.controls.items()}

@@ -31,7 +31,7 @@ LAYERS = (
 # folders of tools the modules form a chain, each may import those before it.
 SHARED = {"plots": ("base", "images"), "exercises": ("base",)}
 CHAINS = {
-    "explorer": ("pictures", "pixels"),
+    "explorer": ("pixels", "pictures"),
     "notebook": ("names", "file", "authoring", "handout", "site"),
     "present": ("decks", "lab", "memory"),
     "grading": (
@@ -155,6 +155,12 @@ def accelerator_violations(modules: dict[str, str]) -> list[str]:
     return [path for path, text in modules.items() if path != "runtime.py" and asks.search(text)]
 
 
+def seed_violations(modules: dict[str, str]) -> list[str]:
+    """Plots that set a global generator: a thread may draw them while a cell trains."""
+    sets = re.compile(r"torch\.(manual_seed|seed|set_rng_state|random\.)|np\.random\.seed")
+    return [p for p, text in modules.items() if p.startswith("plots/") and sets.search(text)]
+
+
 def test_a_module_imports_only_from_layers_above():
     assert layer_violations(sources()) == []
 
@@ -175,6 +181,14 @@ def test_decisions_have_numbers_of_their_own_and_say_them():
     records = sorted((ROOT / "docs" / "decisions").glob("*.md"))
     said = [path.read_text(encoding="utf-8").split()[1] for path in records]
     assert said == [path.name[:4] for path in records] == sorted(set(said))
+
+
+def test_no_plot_sets_a_global_generator():
+    assert seed_violations(sources()) == []
+    planted = {"plots/a.py": "with torch.random.fork_rng():", "gan.py": "torch.manual_seed(0)"}
+    assert seed_violations({**planted, "plots/b.py": "torch.Generator().manual_seed(0)"}) == [
+        "plots/a.py"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,11 @@
 
 import ast
 import asyncio
+import gc
 import re
-from threading import Event
+import time
+import weakref
+from threading import Event, Lock, Thread
 
 import ipywidgets
 import pytest
@@ -12,6 +15,7 @@ from traitlets.config import Config
 
 from course_utils import widgets
 from course_utils.explorer import pictures
+from course_utils.plots import base
 from course_utils.plots.base import Picture, subplots
 from course_utils.widgets import Explorer, choice, live, slider
 from tests.notebooks.lessons import LESSONS, code_cells, tags
@@ -172,7 +176,9 @@ def test_a_picture_drawn_ahead_is_the_picture_drawn_there():
 def shell(monkeypatch):
     """The IPython of a notebook."""
     made = InteractiveShell(config=Config(HistoryManager={"enabled": False}))
-    monkeypatch.setattr(pictures, "_shell", lambda: made)
+    for module in (pictures, widgets):
+        monkeypatch.setattr(module, "the_shell", lambda: made)
+    monkeypatch.setattr(widgets, "_shown", {})
     return made
 
 
@@ -199,6 +205,49 @@ def test_the_page_is_told_of_every_picture_and_of_cells_that_run(shell):
     shell.run_cell("pass")
     shell.run_cell("pass")
     assert made.page.told == [*drawn, "forget"], "once: there was nothing to forget any more"
+
+
+def test_a_cell_that_runs_again_keeps_one_figure_and_its_pictures(shell):
+    """As JupyterLab runs it: it tells the cell's id, and the old output is gone."""
+    figures, made = weakref.WeakSet(), []
+
+    def plot(mean: float = 0.5) -> Picture:
+        picture = curve(mean)
+        figures.add(picture.figure)
+        return picture
+
+    listening = len(shell.events.callbacks["post_run_cell"])
+    for run in range(5):
+        shell.get_parent = lambda run=run: {
+            "metadata": {"cellId": "a"}, "header": {"msg_id": str(run)}
+        }  # fmt: skip
+        made += [widgets.explore(plot, mean=slider(0.0, 1.0, 0.1, name)) for name in "xy"]
+        for explorer in made[-2:]:
+            moved(explorer, mean=0.1)
+    gc.collect()
+    assert len(figures) == 2 and len(shell.events.callbacks["post_run_cell"]) == listening + 2
+    assert [len(explorer.pictures.known) for explorer in made] == [0] * 8 + [3, 3]
+    made[0].controls["mean"].value = 0.7
+    assert made[0].pictures.known == {}, "it is not heard any more"
+
+
+def test_a_thread_and_a_cell_never_draw_at_once(monkeypatch):
+    """Matplotlib's fonts and formulas are shared."""
+    inside, met = Lock(), []
+
+    def draw(figure):
+        met.append(not inside.acquire(blocking=False))
+        time.sleep(0.01)
+        inside.release() if not met[-1] else None
+        return b""
+
+    monkeypatch.setattr(base, "redrawn", draw)
+    drawings = [Thread(target=base.bundle, args=(curve(), False)) for _ in range(4)]
+    for drawing in drawings:
+        drawing.start()
+    for drawing in drawings:
+        drawing.join()
+    assert met == [False] * 4
 
 
 class Held(Drawn):

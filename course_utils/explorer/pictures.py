@@ -11,7 +11,8 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
+
+from course_utils.explorer.pixels import DRAWING
 
 KNOWN = 32  # pictures that are kept
 PAUSE = 0.05  # seconds without a move before the next picture is drawn: a held key comes sooner
@@ -19,7 +20,6 @@ REST = 0.5  # seconds before each of the others, which the next key is less like
 QUICK = 1.0  # seconds: after a picture that took longer none is drawn ahead, a key would wait
 Mime = tuple[dict, dict]  # data and metadata, as `display` takes them
 _worker = ThreadPoolExecutor(1, "pictures-ahead")
-_drawing = Lock()  # figures are drawn one at a time
 
 
 class Pictures:
@@ -36,8 +36,16 @@ class Pictures:
         self.known: dict[tuple, Mime] = {}
         self.told: dict[tuple, None] = {}  # what the page has: a key may end the wait for one
         self.ahead: asyncio.Task | None = None
-        if shell := _shell():
+        if shell := the_shell():
             shell.events.register("post_run_cell", self.forget)
+
+    def close(self) -> None:
+        """Let go of all pictures, and listen to no cell any more."""
+        if self.ahead is not None:
+            self.ahead.cancel()
+        self.known, self.told = {}, {}
+        if shell := the_shell():
+            shell.events.unregister("post_run_cell", self.forget)
 
     def at(self, values: dict, beside: Iterable[dict] = ()) -> Mime:
         """The picture at some values, kept or drawn now; those beside it follow in the background.
@@ -90,7 +98,7 @@ def _kept(draw: Callable[[dict], Mime], values: dict, known: dict[tuple, Mime]) 
     key = _key(values)
     picture = known.get(key)
     if picture is None:
-        with _drawing:
+        with DRAWING:  # two threads would draw into one figure
             picture = known.get(key)  # drawn by the other thread meanwhile
             if picture is None:
                 picture = known[key] = draw(values)
@@ -109,7 +117,7 @@ def _key(values: dict) -> tuple:
     return tuple(f"{v:.9g}" if isinstance(v, float) else repr(v) for v in values.values())
 
 
-def _shell() -> object | None:
+def the_shell() -> object | None:
     """The IPython that runs the notebook's cells, if this is a notebook."""
     from IPython import get_ipython
 

@@ -1,9 +1,14 @@
-"""The PNG of a figure that is drawn again and again, under a slider, as fast as can be."""
+"""The PNG of a figure that is drawn again and again, under a slider, as fast as can be.
+
+Figures are drawn one at a time: Matplotlib's fonts and formulas are shared, and a thread may draw
+a slider's next picture while a cell draws its own.
+"""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from threading import RLock
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -17,13 +22,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
+DRAWING = RLock()
 LEGENDS = 16  # kept for each figure
 # Of a handle in a legend: whatever of these it has decides how it looks.
 LOOKS = ("color", "facecolor", "edgecolor", "linestyle", "linewidth", "marker", "markersize")
 LOOKS += ("markerfacecolor", "markeredgecolor", "alpha", "hatch", "sizes")
-_frames: WeakKeyDictionary = (
-    WeakKeyDictionary()
-)  # of figures: how they look, pixels, axes that moved
+# Of a figure, kept on itself, because they hold its axes: how it looks, pixels, axes that moved.
+FRAMES = "_course_frames"
 _legends: WeakKeyDictionary = WeakKeyDictionary()  # figure: {look: (rows, columns, pixels)}
 
 
@@ -52,7 +57,7 @@ def redrawn(figure: Figure) -> bytes:
     canvas = figure.canvas
     canvas = canvas if isinstance(canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
     shown = {part: look for ax in figure.axes for part, look in _frame(ax).items()}
-    before, pixels, restless = _frames.get(figure, ({}, None, frozenset()))
+    before, pixels, restless = getattr(figure, FRAMES, ({}, None, frozenset()))
     changed = {part for part in shown if shown[part] != before.get(part)} - restless
     if changed or pixels is None:
         restless |= changed if before else frozenset()
@@ -60,7 +65,7 @@ def redrawn(figure: Figure) -> bytes:
         pixels = _pixels_without(canvas, moving)
     else:
         moving = _moving(figure, restless)
-    _frames[figure] = shown, pixels, restless
+    setattr(figure, FRAMES, (shown, pixels, restless))
     canvas.restore_region(pixels)
     for artist in moving:
         if isinstance(artist, Legend):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from course_utils.explorer.pixels import drawn, redrawn
+from course_utils.explorer.pixels import DRAWING, drawn, redrawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,7 +120,8 @@ def bundle(picture: Picture, palette: bool = True) -> tuple[dict[str, str], dict
     The HTML image is the only form whose alt text reaches JupyterLab, nbconvert and myst-nb alike.
     With `palette` the PNG has 128 colours, a third of the size: for what is stored.
     """
-    png = _palette(drawn(picture.figure)) if palette else redrawn(picture.figure)
+    with DRAWING:
+        png = _palette(drawn(picture.figure)) if palette else redrawn(picture.figure)
     encoded = base64.b64encode(png).decode()
     alt = html.escape(picture.alt, quote=True)
     image = f'<img alt="{alt}" src="data:image/png;base64,{encoded}">'

@@ -177,10 +177,7 @@ def unet_map(side: int = 16) -> Picture:
 def codes(dim: int = 32, T: int = 100) -> Picture:
     """Sinusoidal and random Fourier codes of t, and how alike the codes of two times are."""
     t = torch.arange(T + 1)
-    torch_state = torch.get_rng_state()
-    torch.manual_seed(3)
-    fourier = unet.FourierFeatures(dim, T)(t)
-    torch.set_rng_state(torch_state)
+    fourier = unet.FourierFeatures(dim, T, rng=torch.Generator().manual_seed(3))(t)
     named = {"sinusoidal": unet.time_embedding(t, dim), "random Fourier": fourier}
     fig, (axes,) = subplots(1, 3, width=11.5, height=3.5)
     middle = T // 2
@@ -208,13 +205,15 @@ def _reach(net: Callable[[Tensor], Tensor], size: int = 16) -> Tensor:
 
 @cache
 def _reaches() -> dict[str, Tensor]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with torch.device("meta"):  # takes nothing from torch's global generator
         layers = [nn.Conv2d(1 if k == 0 else 8, 8 if k < 3 else 1, 3, padding=1) for k in range(4)]
-        whole = unet.UNet((1, 16, 16), width=16, multipliers=(1, 2, 2))
-        for parameter in whole.parameters():
-            nn.init.normal_(parameter, std=0.1)
-    named = {"4 convolutions, 3×3": _reach(nn.Sequential(*layers))}
+        nets = nn.Sequential(*layers), unet.UNet((1, 16, 16), width=16, multipliers=(1, 2, 2))
+    for net in nets:
+        rng = torch.Generator().manual_seed(0)
+        for parameter in net.to_empty(device="cpu").parameters():
+            nn.init.normal_(parameter, std=0.1, generator=rng)
+    stack, whole = nets
+    named = {"4 convolutions, 3×3": _reach(stack)}
     named["U-Net, 3 scales, attention"] = _reach(lambda x: whole(x, torch.tensor([3])))
     return named
 
