@@ -50,8 +50,8 @@ def lab(
         config = Path(folder) / "labconfig" / "page_config.json"
         config.parent.mkdir()
         config.write_text(json.dumps(PAGE_CONFIG), encoding="utf-8")
-        given = os.environ.get("JUPYTER_CONFIG_PATH")
-        os.environ["JUPYTER_CONFIG_PATH"] = f"{given}{os.pathsep}{folder}" if given else folder
+        _keep_preferences()
+        os.environ["JUPYTER_CONFIG_DIR"] = folder  # a server configured elsewhere is another server
         _serve(host, port, f"/lab/tree/{START}", browser)
 
 
@@ -228,8 +228,17 @@ def _serve(host: str, port: int, page: str, browser: bool, more: Sequence[str] =
     say("Ctrl-C twice stops it.")
     from jupyterlab.labapp import LabApp  # takes seconds
 
-    options = _lab_options(host, free, page, browser and _has_screen())
+    options = _lab_options(host, free, token, page, browser and _has_screen())
     LabApp.launch_instance(argv=[*options, *more])
+
+
+def _keep_preferences() -> None:
+    """JupyterLab's settings and layout stay where the user has them; the server's do not count."""
+    from jupyter_core.paths import jupyter_config_dir
+
+    lab = Path(jupyter_config_dir()) / "lab"
+    os.environ.setdefault("JUPYTERLAB_SETTINGS_DIR", str(lab / "user-settings"))
+    os.environ.setdefault("JUPYTERLAB_WORKSPACES_DIR", str(lab / "workspaces"))
 
 
 def _free_port(host: str, first: int) -> int:
@@ -263,13 +272,17 @@ def _address(host: str, port: int, token: str, page: str) -> str:
     return f"http://{name}:{port}{page}" + (f"?token={token}" if token else "")
 
 
-def _lab_options(host: str, port: int, page: str, browser: bool) -> list[str]:
+def _lab_options(host: str, port: int, token: str, page: str, browser: bool) -> list[str]:
     options = [
         f"--ServerApp.root_dir={ROOT}",
         f"--ServerApp.ip={host}",
         f"--ServerApp.port={port}",
         "--ServerApp.port_retries=0",
         f"--ServerApp.open_browser={browser}",
+        # Against a configuration of the whole machine: the address is the one that is printed.
+        "--ServerApp.base_url=/",
+        *(f"--ServerApp.{name}=" for name in ("certfile", "keyfile", "client_ca", "sock")),
+        f"--IdentityProvider.token={token}",
         f"--LabApp.default_url={page}",
         "--LabApp.news_url=None",  # no request leaves the machine
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",

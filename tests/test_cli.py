@@ -86,11 +86,20 @@ def test_a_host_that_is_not_this_machine(host, capsys):
     assert host in message and "127.0.0.1" in message
 
 
+ANOTHER_SERVER = {
+    "ServerApp": {"base_url": "/me/", "certfile": "/none.pem", "sock": "/none", "token": "theirs"},
+    "IdentityProvider": {"token": "theirs"},
+}
+
+
 def test_lab_serves_the_start_page_at_the_address_it_prints(tmp_path):
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HOME": str(tmp_path)}
     environment.pop("JUPYTER_TOKEN", None)
-    for name in ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR"):
+    for name in ("CONFIG_DIR", "CONFIG_PATH", "DATA_DIR", "RUNTIME_DIR"):
         environment[f"JUPYTER_{name}"] = str(tmp_path / name)
+    for name in ("CONFIG_DIR", "CONFIG_PATH"):  # the user's own, and the machine's
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "jupyter_server_config.json").write_text(json.dumps(ANOTHER_SERVER))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         command = [sys.executable, "-m", "course_utils", "lab", "--no-browser", "--port", str(port)]
@@ -106,6 +115,7 @@ def test_lab_serves_the_start_page_at_the_address_it_prints(tmp_path):
             server.terminate()
             server.wait(timeout=20)
     assert "JupyterLab" in page
+    assert str(tmp_path / "CONFIG_DIR" / "lab" / "user-settings") in page, "the user's, as before"
     assert "apputils-extension:announcements" in page, "it is disabled: no question about news"
 
 
