@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from course_utils.setup import install
 
@@ -205,6 +207,18 @@ def test_what_a_pin_needs_is_brought_to_its_version(monkeypatch):
     install.main([])
     constraint = ("--constraint", str(ROOT / "constraints.txt"))
     assert calls == [("install", *constraint, "--editable", str(ROOT), "attrs")]
+
+
+def test_the_workflow_runs_what_is_there_at_versions_that_are_named_and_only_reads():
+    text = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+    jobs = (workflow := yaml.safe_load(text))["jobs"]
+    assert workflow["permissions"] == {"contents": "read"}
+    steps = [step for job in jobs.values() for step in job["steps"]]
+    used = [step["uses"] for step in steps if "uses" in step]
+    assert used and all(re.fullmatch(r"actions/[a-z-]+@v\d+\.\d+\.\d+", name) for name in used)
+    run = " ".join(step["run"] for step in steps if "run" in step).replace("\\", "/")
+    files = re.findall(r"(?<![\w./])(?:\.ci/\w+|(?:course_utils|notebooks|tests)/[\w./]+)", run)
+    assert len(files) > 2 and all((ROOT / name).exists() for name in files)
 
 
 def test_the_readme_leads_with_the_two_commands_and_its_links_hold():
