@@ -1,6 +1,7 @@
 """What training left behind comes back as it was, and only if nothing that decides it changed."""
 
 import json
+import pickle
 import random
 
 import numpy as np
@@ -34,6 +35,7 @@ def lesson(*sources: str) -> list[dict]:
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "STAGE", tmp_path / "stage")
+    monkeypatch.setattr(memory, "_key_place", lambda: tmp_path / "key")
     return tmp_path / "stage"
 
 
@@ -99,6 +101,26 @@ def test_a_cell_that_training_does_not_read_may_change(trained):
     cells, _ = trained
     more = [*cells, {"source": "print(losses)", "tags": []}]
     assert memory.recall(new_kernel(more), more, 2) == FIGURE
+
+
+class Trap:
+    """A value that does something when its pickle is read."""
+
+    def __reduce__(self):
+        return (exec, ("raise AssertionError('read')",))
+
+
+def test_a_folder_that_was_handed_on_is_not_read(trained, place):
+    """Whoever packed it can put a pickle under the right name, but not under this user's seal."""
+    cells, _ = trained
+    [kept] = place.iterdir()
+    whole = kept.read_bytes()
+    for planted in (pickle.dumps(Trap()), whole[:32] + pickle.dumps(Trap()), whole[:-1], b""):
+        kept.write_bytes(planted)
+        assert memory.recall({}, cells, 2) is None
+    kept.write_bytes(whole)
+    (place.parent / "key").write_bytes(b"of another user")
+    assert memory.recall({}, cells, 2) is None
 
 
 @pytest.mark.parametrize("setting", ["COURSE_BUDGET", "COURSE_DEVICE", "COURSE_FIGURES"])

@@ -187,6 +187,76 @@ def test_the_headings_of_the_first_cell_are_headings_of_the_deck(path):
     assert strays == {stray for stray in WITHOUT_HEADING if stray[0] == path.name[:2]}
 
 
+# --- a lecturer's own deck ----------------------------------------------------------------------
+
+OWN = """lessons:
+- id: '05'
+  sections:
+  - {id: '05.1', title: One, minutes: 10}
+  - {id: '05.2', title: Two, minutes: 5}
+playlists:
+  MINE:
+    blocks:
+    - ['05.1', '05.2']
+    - ['05.2']
+"""
+
+
+@pytest.fixture
+def own_map(tmp_path, monkeypatch):
+    """Writes a map of one's own in the place of ours."""
+    (tmp_path / "assets").mkdir()
+    monkeypatch.setattr(decks, "ROOT", tmp_path)
+    monkeypatch.setattr(decks, "lecture_map", decks.lecture_map.__wrapped__)
+    return lambda text: (tmp_path / decks.MAP).write_bytes(text.encode("latin-1"))
+
+
+def test_a_deck_of_blocks_alone_is_whole(own_map):
+    own_map(OWN)
+    assert [line.strip() for line in decks.playlist("MINE")] == [
+        "MINE",
+        "Block 1 · 15 minutes, 0 of them ready to present",
+        "05.1   10 min  One  (not built yet)",
+        "05.2    5 min  Two  (not built yet)",
+        "Block 2 · 5 minutes, 0 of them ready to present",
+        "05.2    5 min  Two  (not built yet)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        (
+            "'05.2']\n    -",
+            "'05.9']\n    -",
+            "MINE, block 1: no section '05.9'; legal: 05.1, 05.2$",
+        ),
+        (
+            "- ['05.2']",
+            "- ['12.1']",
+            "block 2: no section '12.1'; legal: .*lessons 05, such as '05",
+        ),
+        ("- ['05.2']", "- 05.2", "deck MINE, block 2: 5.2 is a number; .* in quotes, '05.1'"),
+        ("- ['05.2']", "-", "deck MINE, block 2: no section None; legal: "),
+        ("minutes: 5", "minutes: five", "section 05.2: minutes 'five'; legal: a whole number"),
+        (", minutes: 5", "", "section 05.2: minutes None; legal"),
+        ("title: Two, ", "", "section 05.2 has no `title:`"),
+        ("    - ['05.2']", "\t- ['05.2']", "lecture_map.yml, line 10: .*; YAML indents by spaces"),
+        ("Two", "Zw\u00f6lf", "lecture_map.yml: .*utf-8"),
+        ("    blocks:\n", "    block:\n", "deck MINE: it has no list `blocks:`"),
+        ("blocks:\n    - ['05.1', '05.2']\n    - ['05.2']", "", "deck MINE: it has no list"),
+        ("playlists", "playlist", "lecture_map.yml has no `playlists:`"),
+        ("MINE", "2027", "no deck 'MINE'; legal: 2027"),
+    ],
+)
+def test_a_deck_that_is_written_wrongly_is_one_line(own_map, before, after, says):
+    assert before in OWN
+    own_map(OWN.replace(before, after, 1))
+    with pytest.raises(ValueError, match=says) as raised:
+        list(decks.playlist("MINE"))
+    assert "\n" not in str(raised.value)
+
+
 # --- notes for the lecturer ---------------------------------------------------------------------
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from course_utils.place import ROOT
 
+MAP = "assets/lecture_map.yml"
+
 
 @dataclass(frozen=True)
 class Section:
@@ -21,47 +23,99 @@ class Section:
 
 @functools.cache
 def lecture_map() -> dict:
-    """The contents of assets/lecture_map.yml."""
+    """The contents of assets/lecture_map.yml.
+
+    Raises:
+        ValueError: it is no YAML, no UTF-8, or lacks its lessons or playlists; with the line.
+    """
     import yaml  # `course --help` does not wait for it
 
-    text = (ROOT / "assets" / "lecture_map.yml").read_text(encoding="utf-8")
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    try:
+        text = (ROOT / MAP).read_text(encoding="utf-8")
+        found = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ValueError(f"{MAP}{line}: {problem}; YAML indents by spaces, not tabs") from error
+    for part in ("lessons", "playlists"):
+        _need(isinstance(found, dict) and found.get(part), f"{MAP} has no `{part}:`")
+    return found
 
 
 def sections() -> dict[str, Section]:
-    """Every section by its number ("05.3")."""
+    """Every section by its number ("05.3").
+
+    Raises:
+        ValueError: a section without title, or without whole minutes; it is named.
+    """
     stored = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-    return {
-        entry["id"]: Section(
-            entry["id"],
-            entry["title"],
-            entry["minutes"],
-            entry.get("optional", False),
-            stored.get(lesson["id"]),
-        )
-        for lesson in lecture_map()["lessons"]
-        for entry in lesson["sections"]
-    }
+    found = {}
+    for lesson in lecture_map()["lessons"]:
+        for entry in lesson["sections"]:
+            title, minutes = entry.get("title"), entry.get("minutes")
+            place = f"{MAP}, section {entry['id']}"
+            _need(title, f"{place} has no `title:`")
+            whole = type(minutes) is int and minutes > 0
+            _need(whole, f"{place}: minutes {minutes!r}; legal: a whole number")
+            optional, notebook = entry.get("optional", False), stored.get(lesson["id"])
+            found[entry["id"]] = Section(entry["id"], title, minutes, optional, notebook)
+    return found
 
 
 def blocks(deck: str) -> list[list[Section]]:
     """The blocks of a deck, each its sections in the deck's order.
 
     Raises:
-        ValueError: no such deck; the message lists those that are there.
+        ValueError: no such deck (the message lists those that are there), or one that is written
+            wrongly: the deck, the block and what is legal there are named.
     """
-    playlists, known = lecture_map()["playlists"], sections()
-    if deck not in playlists:
-        raise ValueError(f"no deck {deck!r}; legal: {', '.join(playlists)}")
-    return [[known[number] for number in block] for block in playlists[deck]["blocks"]]
+    known, found = sections(), _written(deck).get("blocks")
+    _need(found and isinstance(found, list), f"{MAP}, deck {deck}: it has no list `blocks:`")
+    return [
+        [_section(number, known, f"{MAP}, deck {deck}, block {place}") for number in _list(block)]
+        for place, block in enumerate(found, start=1)
+    ]
+
+
+def _list(block: object) -> list:
+    """A block's numbers; of a block that is one number, this one."""
+    return block if isinstance(block, list) else [block]
+
+
+def _section(number: object, known: dict[str, Section], place: str) -> Section:
+    """The section of a number as it stands in a block."""
+    if isinstance(number, int | float):
+        raise ValueError(f"{place}: {number} is a number; write the section in quotes, '05.1'")
+    of_lesson = [one for one in known if one[:2] == str(number)[:2]]
+    lessons = sorted({one[:2] for one in known})
+    legal = ", ".join(of_lesson) or f"sections of the lessons {', '.join(lessons)}, such as '05.1'"
+    _need(
+        isinstance(number, str) and number in known,
+        f"{place}: no section {number!r}; legal: {legal}",
+    )
+    return known[number]
+
+
+def _written(deck: str) -> dict:
+    """What the map has under a deck's name."""
+    playlists = {str(name): entry for name, entry in lecture_map()["playlists"].items()}
+    _need(deck in playlists, f"no deck {deck!r}; legal: {', '.join(playlists)}")
+    entry = playlists[deck]
+    _need(isinstance(entry, dict), f"{MAP}, deck {deck}: it has no list `blocks:`")
+    return entry
+
+
+def _need(condition: object, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)
 
 
 def playlist(deck: str) -> Iterator[str]:
     """The lines that tell a deck's blocks, their sections and minutes, and what is not written."""
-    [title] = [entry["title"] for entry in lecture_map()["decks"] if entry["key"] == deck] or [""]
+    titles = [entry["title"] for entry in lecture_map().get("decks", []) if entry["key"] == deck]
     for number, block in enumerate(blocks(deck), start=1):
         if number == 1:
-            yield f"{deck} · {title}"
+            yield " · ".join([deck, *titles])
         built = [section for section in block if section.notebook]
         ready, all_minutes = (sum(s.minutes for s in some) for some in (built, block))
         yield f"\nBlock {number} · {all_minutes} minutes, {ready} of them ready to present"
@@ -72,7 +126,8 @@ def playlist(deck: str) -> Iterator[str]:
             ]
             told = f"  ({', '.join(remarks)})" if remarks else ""
             yield f"  {s.id}  {s.minutes:>3} min  {s.title}{told}"
-    yield f"\nWhat the deck skips: {lecture_map()['playlists'][deck]['bridges'].split(': ', 1)[-1]}"
+    if bridges := _written(deck).get("bridges"):
+        yield f"\nWhat the deck skips: {str(bridges).split(': ', 1)[-1]}"
 
 
 def route_of_block(deck: str, number: int) -> list[Section]:

@@ -2,16 +2,19 @@
 
 What a training cell made is kept in build/stage under a key of all that decides it: the cells
 behind it, this package, torch, budget and device. A new kernel, or the next class, has it at once.
+Each file is sealed with a key of this user's, because a pickle may do anything when it is read.
 """
 
 import ast
 import builtins
 import functools
 import hashlib
+import hmac
 import json
 import os
 import pickle
 import random
+import secrets
 import symtable
 import types
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ from course_utils.place import ROOT, write_whole
 
 STAGE = ROOT / "build" / "stage"
 KEPT = 40  # files; older ones go
+SEAL = 32  # bytes at the head of a file
 DECIDES = ("COURSE_BUDGET", "COURSE_DEVICE", "COURSE_THREADS", "COURSE_FIGURES", "COURSE_DATA_DIR")
 DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
 # Code comes back by running its definition; a generator that a loop has used up is of no use.
@@ -60,7 +64,7 @@ def keep(space: dict, cells: list[dict], index: int, outputs: list[dict]) -> boo
     values = {name: value for name, value in values.items() if not isinstance(value, NO_VALUES)}
     content = pickle.dumps({"values": values, "random": _random(), "outputs": outputs})
     path = _place(cells, index)
-    write_whole(path, content)
+    write_whole(path, _seal(content) + content)
     files = sorted(path.parent.glob("*.pickle"), key=lambda file: file.stat().st_mtime)
     for old in files[:-KEPT]:
         old.unlink(missing_ok=True)
@@ -70,16 +74,33 @@ def keep(space: dict, cells: list[dict], index: int, outputs: list[dict]) -> boo
 def recall(space: dict, cells: list[dict], index: int) -> list[dict] | None:
     """Put back what `keep` kept of the same cells; the cell's outputs, None if nothing is kept."""
     path = _place(cells, index)
-    if not path.exists():
-        return None
+    stored = path.read_bytes() if path.exists() else b""
+    seal, content = stored[:SEAL], stored[SEAL:]
+    if not content or not hmac.compare_digest(seal, _seal(content)):
+        return None  # nothing there, or not what this user's kernels wrote
     tree = ast.parse(cells[index]["source"])
     written = (ast.Import, ast.ImportFrom, *DEFINITIONS)
     tree.body = [node for node in tree.body if isinstance(node, written)]
     exec(compile(tree, "<cell>", "exec"), space)
-    kept = pickle.loads(path.read_bytes())
+    kept = pickle.loads(content)
     space.update(kept["values"])
     _set_random(kept["random"])
     return kept["outputs"]
+
+
+def _seal(content: bytes) -> bytes:
+    """What only this user can write over some content."""
+    path = _key_place()
+    if not path.is_file():
+        write_whole(path, secrets.token_bytes(SEAL))
+    return hmac.digest(path.read_bytes(), content, "sha256")
+
+
+def _key_place() -> Path:
+    """Outside of the course's folder, which may be handed on."""
+    import pooch
+
+    return Path(pooch.os_cache("generative-models-line-by-line")) / "stage.key"
 
 
 def _place(cells: list[dict], index: int) -> Path:
