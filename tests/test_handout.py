@@ -1,5 +1,6 @@
 """The page to hand out: complete in itself, readable without eyes, and nobody's file is lost."""
 
+import base64
 import html
 import os
 import re
@@ -170,6 +171,92 @@ def test_the_contents_lead_to_the_headings_also_to_two_of_one_name():
     links = [a["href"] for a in Elements(page).of("a")]
     assert links == ["#lesson", "#rule-z", "#step", "#step--2", "#rule-z--2"]
     assert all(f'id="{link[1:]}"' in page for link in links)
+
+
+SVG = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+
+
+@pytest.mark.parametrize("kind", ["image/svg+xml", "image/jpeg", "image/png", "image/webp"])
+def test_pictures_of_every_kind_are_in_the_page(kind):
+    data = {kind: SVG if "svg" in kind else PIXEL[:9] + "\n" + PIXEL[9:], "text/plain": "<Figure>"}
+    output = new_output("display_data", data=data, metadata={kind: {"alt": "a bell"}})
+    page = made(new_code_cell("x", outputs=[output]))
+    [image] = Elements(shown(page)).of("img")
+    given = image["src"].removeprefix(f"data:{kind};base64,")
+    assert image["alt"] == "a bell" and given == (
+        base64.b64encode(SVG.encode()).decode() if "svg" in kind else PIXEL
+    )
+    assert "Figure" not in shown(page) and "alert(1)" not in page
+    output.metadata = {}
+    with pytest.raises(ValueError, match="cell mine has no alt text"):
+        made(new_code_cell("x", id="mine", outputs=[output]))
+
+
+def displayed(**data: str) -> nbformat.NotebookNode:
+    kinds = {f"text/{kind}" if "_" not in kind else kind.replace("_", "/"): text
+             for kind, text in data.items()}  # fmt: skip
+    return new_code_cell("x", id="mine", outputs=[new_output("display_data", data=kinds)])
+
+
+def test_equations_and_tables_that_a_cell_shows_are_in_the_page():
+    table = "<table><tr><td>1</td></tr></table>"
+    page = shown(made(displayed(latex="$a<b$", plain="a<b")))
+    page += shown(made(displayed(html=table, plain="<T at>")))
+    assert "<p>$a&lt;b$</p>" in page and table in page and "T at" not in page
+    page = shown(made(displayed(html=table, plain="  1")))
+    assert ">  1</pre>" in page and "<table>" not in page, "text that says it is enough"
+
+
+FOREIGN = {
+    '<img src="https://a.org/b.png" alt="b">': "src='https://a.org/b.png'",
+    "<script>alert(1)</script>": "<script>",
+    '<b onclick="x()">b</b>': "onclick",
+    '<iframe src="x.html"></iframe>': "<iframe>",
+    '<svg><image href="b.png"/></svg>': "href='b.png'",
+    "<style>b {background: url(b.png)}</style>": "a style",
+    '<b style="background: url(//a.org/b)">b</b>': "a style",
+    f'<img src="data:image/png;base64,{PIXEL}">': "a picture without alt",
+    '<a href="JavaScript:x()">b</a>': "href",
+    '<img src=b.png alt="b">': "src='b.png'",
+}
+
+
+@pytest.mark.parametrize("html", FOREIGN)
+def test_what_would_be_fetched_or_run_is_refused_with_the_cell(html):
+    for cell in (new_markdown_cell(f"# T\n\ntext {html}", id="mine"), displayed(html=html)):
+        with pytest.raises(ValueError, match=f"cell mine has .*{re.escape(FOREIGN[html])}"):
+            made(cell)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("![b](https://a.org/b.png)", "src='https"),
+        ("![b](none.png)", "src='none.png'"),
+        (f"![](data:image/png;base64,{PIXEL})", "without alt text"),
+        ("![b](attachment:none.png)", "not there"),
+    ],
+)
+def test_a_picture_in_the_text_that_the_page_would_lack_is_refused(text, reason):
+    with pytest.raises(ValueError, match=f"cell mine has .*{reason}"):
+        made(new_markdown_cell(text, id="mine"))
+
+
+def test_what_no_page_can_hold_is_refused_with_the_cell():
+    with pytest.raises(ValueError, match="cell mine shows video/mp4"):
+        made(displayed(video_mp4="AAAA", plain="<Video>"))
+    assert "&lt;Line2D&gt;</pre>" in made(displayed(plain="<Line2D>"))
+
+
+def test_pictures_beside_the_notebook_and_pasted_ones_are_in_the_page(tmp_path):
+    (tmp_path / "b.png").write_bytes(base64.b64decode(PIXEL))
+    text = """![b](b.png) ![c](attachment:c.png) <img alt="d" src="b.png">\n\n<p><img src='b.png'
+    alt="e"></p>"""
+    cell = new_markdown_cell(text, attachments={"c.png": {"image/png": PIXEL}})
+    page = handout.page(new_notebook(cells=[cell]), tmp_path / "05_elbo.ipynb", set())
+    images = Elements(shown(page)).of("img")
+    assert [image["alt"] for image in images] == ["b", "c", "d", "e"]
+    assert {image["src"] for image in images} == {f"data:image/png;base64,{PIXEL}"}
 
 
 def test_a_picture_without_words_is_refused(monkeypatch, tmp_path):

@@ -6,7 +6,9 @@ written into the page. Cell metadata, and so a speaker's notes, never is.
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
@@ -21,6 +23,12 @@ TEMPLATE = Path(__file__).with_name("handout.html")
 MARK = "course handout"  # by which a page is known as ours, to be replaced
 MATHJAX = ("sphinx-mathjax-offline", "tex-svg-full.js")
 REMEDY = "make handout installs it, and so does pip install -e '.[handout]'"
+PICTURES = ("image/png", "image/jpeg", "image/svg+xml", "image/gif", "image/webp")
+REPR = re.compile(r"(<.*>)?", re.DOTALL)  # no text of its own: <IPython.core.display.HTML object>
+SOURCE = re.compile(r"""(<img\b[^>]*?\bsrc\s*=\s*["'])([^"']*)(["'])""", re.IGNORECASE)
+RUNS = {"script", "iframe", "object", "embed", "link", "base", "form", "frame", "meta"}
+FETCHED = {"src", "srcset", "href", "xlink:href", "poster", "data", "action", "formaction"}
+FETCHES = re.compile(r"""url\(\s*["']?(?!data:|#)|@import""", re.IGNORECASE)
 STILL = "A still picture: the sliders and choices are in the notebook."
 
 
@@ -30,8 +38,8 @@ def write(lessons: list[str], folder: Path) -> list[Path]:
     A page that an earlier call wrote is replaced, in one step.
 
     Raises:
-        ValueError: no such lesson, a picture without alt text, no MathJax, or a file in the way
-            that is no handout. Nothing is written then.
+        ValueError: no such lesson, a picture without alt text, something that would be fetched or
+            run, no MathJax, or a file in the way that is no handout. Nothing is written then.
     """
     sources = [notebook_path(lesson) for lesson in lessons]
     targets = [folder / f"{source.stem}.html" for source in sources]
@@ -78,7 +86,19 @@ def page(notebook: NotebookNode, source: Path, beside: set[str]) -> str:
 
 
 def _markdown(cell: NotebookNode, source: Path, beside: set[str], headings: list) -> str:
-    """A cell as HTML; adds (level, id, HTML) of its headings. The first of level 1 is left out."""
+    """A cell as HTML that needs nothing else; adds (level, id, HTML) of its headings."""
+    from nbconvert.filters.markdown_mistune import InvalidNotebook
+
+    try:
+        html = _rendered(cell, source, beside, headings)
+    except InvalidNotebook as error:
+        raise ValueError(f"cell {cell.id} has a picture that is not there: {error}") from error
+    _refuse(html, cell)
+    return html
+
+
+def _rendered(cell: NotebookNode, source: Path, beside: set[str], headings: list) -> str:
+    """A cell as HTML, with its pictures. The first heading of level 1 is left out."""
     from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
     class Renderer(IPythonRenderer):
@@ -103,8 +123,13 @@ def _markdown(cell: NotebookNode, source: Path, beside: set[str], headings: list
         def inline_math(self, body: str) -> str:
             return f'<span class="tex">{super().inline_math(body)}</span>'
 
-        def block_html(self, html: str) -> str:  # the parent's closes an open <details>
-            return html
+        def inline_html(self, html: str) -> str:  # the parent's closes an open <details>
+            return SOURCE.sub(lambda found: found[1] + self.embedded(found[2]) + found[3], html)
+
+        block_html = inline_html
+
+        def embedded(self, src: str) -> str:
+            return self._embed_image_or_attachment(src)
 
     attachments = cell.get("attachments", {})
     folder = str(source.parent)
@@ -115,23 +140,97 @@ def _markdown(cell: NotebookNode, source: Path, beside: set[str], headings: list
 
 
 def _outputs(cell: NotebookNode) -> Iterator[tuple[str, str, str]]:
-    """(kind, content, alt text) of what a cell shows: a picture, a still one's line, or text."""
+    """(kind, content, alt text) of what a cell shows; the richest kind that a page can hold.
+
+    Raises:
+        ValueError: a page can hold none of it: it would be fetched, or it would run.
+    """
     from nbconvert.filters import strip_ansi
 
     for output in cell.outputs:
-        data = output.get("data", {})
-        if "image/png" in data:
-            alt = output.metadata.get("image/png", {}).get("alt", "")
-            if not alt.strip():
-                raise ValueError(
-                    f"a picture of cell {cell.id} has no alt text: show it by `plot.show`, or "
-                    "clear the output"
-                )
-            yield "picture", data["image/png"], alt
-        elif data.get("text/plain") == NOTE:
+        data, plain = output.get("data", {}), _text(output)
+        picture = next((kind for kind in PICTURES if kind in data), None)
+        if picture:
+            yield "picture", _data_url(picture, data[picture]), _alt(output, picture, cell)
+        elif plain == NOTE:
             yield "still", STILL, ""
-        elif text := _text(output):
-            yield "text", strip_ansi(text.rstrip("\n")), ""
+        elif "text/latex" in data:
+            yield "equation", data["text/latex"], ""
+        elif set(data) - {"text/plain"} and REPR.fullmatch(plain):
+            yield "html", _html(data, cell), ""
+        elif plain:
+            yield "text", strip_ansi(plain.rstrip("\n")), ""
+
+
+def _alt(output: NotebookNode, picture: str, cell: NotebookNode) -> str:
+    alt = output.metadata.get(picture, {}).get("alt", "")
+    if not alt.strip():
+        raise ValueError(
+            f"a picture of cell {cell.id} has no alt text: show it by `plot.show`, give its "
+            f'metadata {{"{picture}": {{"alt": "..."}}}}, or clear the output'
+        )
+    return alt
+
+
+def _html(data: dict, cell: NotebookNode) -> str:
+    """What an output that has no text of its own shows."""
+    if "text/html" not in data:
+        others = ", ".join(sorted(set(data) - {"text/plain"}))
+        raise ValueError(
+            f"cell {cell.id} shows {others}, which a page cannot hold: show a picture or text "
+            "instead, or clear the output"
+        )
+    _refuse(data["text/html"], cell)
+    return data["text/html"]
+
+
+def _data_url(kind: str, content: str) -> str:
+    """A picture as an address; in an <img> no script of an SVG runs and nothing is fetched."""
+    if kind == "image/svg+xml":
+        content = b64encode(content.encode()).decode()
+    return f"data:{kind};base64,{''.join(content.split())}"
+
+
+def _refuse(html: str, cell: NotebookNode) -> None:
+    """Raise if HTML would fetch or run something, or holds a picture without words."""
+    found = Foreign()
+    found.feed(html)
+    found.close()
+    if found.what:
+        raise ValueError(
+            f"cell {cell.id} has {found.what[0]}: a page to hand out is one file, read without "
+            "network; put a picture beside the notebook, with words: ![what it shows](file.png)"
+        )
+
+
+class Foreign(HTMLParser):
+    """What in a piece of HTML would be fetched or run, and pictures without alt text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.what: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Look at one element."""
+        given = {name: (value or "").strip() for name, value in attrs}
+        link = tag == "a" and "script:" not in given.get("href", "").lower()
+        if tag in RUNS:
+            self.what.append(f"a <{tag}>")
+        for name, value in given.items():
+            own = link or value.startswith(("data:", "#"))
+            if name.startswith("on"):
+                self.what.append(f"{name}={value[:40]!r}, which runs code")
+            elif name in FETCHED and not own:
+                self.what.append(f"{name}={value[:60]!r}, which is no part of the page")
+            elif name == "style" and FETCHES.search(value):
+                self.what.append("a style that fetches a file")
+        if tag == "img" and not given.get("alt"):
+            self.what.append("a picture without alt text")
+
+    def handle_data(self, data: str) -> None:
+        """Look at the text of a style sheet."""
+        if self.cdata_elem == "style" and FETCHES.search(data):
+            self.what.append("a style that fetches a file")
 
 
 def _text(output: NotebookNode) -> str:
