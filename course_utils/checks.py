@@ -57,12 +57,8 @@ def check(exercise_id: str, answer: Callable, *, record: bool = True) -> Shown |
     verdict = _judge(exercise, answer)
     if os.environ.get("NBGRADER_EXECUTION"):
         return float(verdict.points)
-    try:
-        if record:
-            progress.record(exercise_id, verdict.status)
-    except OSError as full:  # a disk that cannot be written stops no lesson
-        return Shown(verdict, f"\n  (your progress is not saved: {full})")
-    return Shown(verdict)
+    told = _noted(exercise.id, verdict.status) if record else ""
+    return Shown(verdict, f"\n  {told}" if told else "")
 
 
 def use(exercise_id: str, answer: Callable) -> Callable:
@@ -89,8 +85,8 @@ def use(exercise_id: str, answer: Callable) -> Callable:
 def show_solution(exercise_id: str) -> None:
     """Print the reference and note that it was shown; points are not touched."""
     exercise = exercises.find(exercise_id)
-    progress.record(exercise_id, "SOLUTION SHOWN")
-    print(exercise.solution)
+    told = _noted(exercise.id, "SOLUTION SHOWN")
+    print(exercise.solution, *([told] if told else []), sep="\n")
 
 
 def reset(exercise_id: str) -> None:
@@ -99,8 +95,17 @@ def reset(exercise_id: str) -> None:
     The cell with your answer is not touched.
     """
     exercise = exercises.find(exercise_id)
-    progress.reset(exercise_id)
-    print(exercise.stub)
+    told = _noted(exercise.id, "TODO")
+    print(exercise.stub, *([told] if told else []), sep="\n")
+
+
+def _noted(exercise_id: str, state: str) -> str:
+    """Note it in the progress file; a disk that cannot be written stops no lesson, it is told."""
+    try:
+        progress.record(exercise_id, state)
+    except OSError as full:
+        return f"(your progress is not saved: {full})"
+    return ""
 
 
 def _judge(exercise: Exercise, answer: Callable, observe: Observe = observe) -> Verdict:

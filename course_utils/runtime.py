@@ -77,14 +77,14 @@ def choose_device() -> torch.device:
 
 
 def _threads() -> int:
-    text = os.environ.get("COURSE_THREADS", "1")
-    if not text.isdigit() or int(text) < 1:
+    text = os.environ.get("COURSE_THREADS", "").strip() or "1"
+    if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"COURSE_THREADS={text!r}; legal: a positive integer")
     return min(int(text), os.cpu_count() or 1)
 
 
 def _budget() -> Literal["quick", "full"]:
-    text = os.environ.get("COURSE_BUDGET", "quick")
+    text = os.environ.get("COURSE_BUDGET", "").strip() or "quick"
     if text not in BUDGETS:
         raise ValueError(f"COURSE_BUDGET={text!r}; legal: {', '.join(BUDGETS)}")
     return text  # type: ignore[return-value]

@@ -158,15 +158,25 @@ def test_reset_forgets_one_result_and_prints_the_stub(capsys):
 
 
 @pytest.mark.parametrize("call", [show_solution, reset, lambda id: use(id, elbo)])
-def test_an_unknown_exercise_is_named_with_the_legal_ones(call):
-    with pytest.raises(ValueError, match=r"'05-e77'; legal: 05-e1, 05-e2"):
-        call("05-e77")
+@pytest.mark.parametrize("wrong", ["05-e77", "5-e2", "5.2", "05-E2"])
+def test_an_unknown_exercise_is_named_with_the_legal_ones(call, wrong):
+    with pytest.raises(ValueError, match=rf"'{wrong}'; legal: 05-e1, 05-e2"):
+        call(wrong)
 
 
-def test_a_progress_file_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("wrong", ["e2", "*", "", None, elbo])
+def test_what_is_no_id_at_all_is_told_how_one_looks(wrong):
+    with pytest.raises(ValueError, match="legal: one such as '05-e2'"):
+        check(wrong, elbo)
+
+
+def test_a_progress_file_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COURSE_PROGRESS", str(tmp_path))  # a folder
     text = repr(check("05-e2", elbo))
     assert "PASS" in text and "your progress is not saved" in text
+    show_solution("05-e2")
+    text = capsys.readouterr().out
+    assert "def elbo(" in text and "your progress is not saved" in text
 
 
 def test_the_notebook_and_the_students_noise_are_independent():

@@ -62,6 +62,13 @@ def test_an_illegal_override_is_named_with_the_legal_values(monkeypatch, name, v
         runtime.start(5, 0)
 
 
+@pytest.mark.parametrize("name", ["COURSE_DEVICE", "COURSE_BUDGET", "COURSE_THREADS"])
+def test_an_empty_setting_is_none(monkeypatch, name):
+    before = runtime.start(5, 0)
+    monkeypatch.setenv(name, " ")
+    assert runtime.start(5, 0) == before
+
+
 def test_devices_come_in_order_of_preference(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)

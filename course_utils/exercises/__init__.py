@@ -1,5 +1,6 @@
 """What each lesson asks: a module per lesson, two where one would be long; found by id."""
 
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -18,11 +19,13 @@ def find(exercise_id: str) -> Exercise:
     """The exercise with this id ("05-e2").
 
     Raises:
-        ValueError: there is none; the message lists those of that lesson.
+        ValueError: there is none; the message lists those of that lesson, of "5-e2" as of "05-e2".
     """
-    there = of_lesson(exercise_id[:2])
+    number = re.match("[0-9]+", str(exercise_id))
+    there = of_lesson(number[0].zfill(2)) if number else []
     for exercise in there:
         if exercise.id == exercise_id:
             return exercise
-    legal = ", ".join(exercise.id for exercise in there) or "none in that lesson"
+    none = "none in that lesson" if number else "one such as '05-e2', exercise 2 of lesson 05"
+    legal = ", ".join(exercise.id for exercise in there) or none
     raise ValueError(f"no exercise {exercise_id!r}; legal: {legal}")

@@ -35,7 +35,7 @@ def _is_dark(asked: str) -> bool:
     return asked == "dark"
 
 
-DARK = _is_dark(os.environ.get("COURSE_FIGURES", "light"))
+DARK = _is_dark(os.environ.get("COURSE_FIGURES", "").strip() or "light")
 PAPER, INK, GREY = ("#111111", "#F2F2F2", "#A0A0A0") if DARK else ("#FFFFFF", "#000000", "#7A7A7A")
 INK_TO_PAPER = "Greys" if DARK else "Greys_r"  # a colour map
 BLUE, SKY = ("#2F96DB", "#A5DCFB") if DARK else ("#0072B2", "#56B4E9")
