@@ -4,27 +4,25 @@ The notebook calls `observe` here; a grader runs the same module on the far side
 check sees only the record, never the student's objects, so both come to the same verdict.
 """
 
-import _thread
 import contextlib
 import copy
 import io
 import itertools
 import math
-import signal
 import sysconfig
-import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-SECONDS = 5.0  # a call that takes longer is cut off
+from course_utils.time_limit import TimeLimit, time_limit
+
+SECONDS, PATIENCE = 5.0, 20.0  # of processor time, and in all: a call that takes longer is cut off
 OUTPUT_LIMIT = 10_000  # characters of standard output that are kept
 LIBRARIES = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 CALLS = itertools.count()
@@ -82,10 +80,6 @@ class Observed:
     error: Raised | None = None
 
 
-class TimeLimit(BaseException):
-    """Raised inside a call that ran too long; no Exception, so that a loop rarely eats it."""
-
-
 @dataclass
 class _Counted:
     function: Callable
@@ -104,11 +98,17 @@ class _Printed(io.StringIO):
         return len(text)
 
 
-def observe(answer: Callable, *inputs: Plain | Seed | Recipe, seconds: float = SECONDS) -> Observed:
+def observe(
+    answer: Callable,
+    *inputs: Plain | Seed | Recipe,
+    seconds: float = SECONDS,
+    patience: float = PATIENCE,
+) -> Observed:
     """Call `answer` on fresh copies of `inputs` and record what happened.
 
-    A call is cut off after `seconds`. The student's interrupt (KeyboardInterrupt) is let through,
-    every other exception recorded. torch's global random state is afterwards as it was before.
+    A call is cut off that took `seconds` of processor time (a busy machine costs nobody a point),
+    or `patience` in all. The student's interrupt (KeyboardInterrupt) is let through, every other
+    exception recorded. torch's global random state is afterwards as it was before.
     """
     given, counters = [], {}
     for item in inputs:
@@ -116,7 +116,7 @@ def observe(answer: Callable, *inputs: Plain | Seed | Recipe, seconds: float = S
     printed, untouched = _Printed(), torch.random.fork_rng(devices=[])
     value, grads, after, error = None, (), (), None
     try:
-        with contextlib.redirect_stdout(printed), untouched, time_limit(seconds):
+        with contextlib.redirect_stdout(printed), untouched, time_limit(seconds, patience, _call):
             value, grads = _call(answer, given)
         after = tuple(_after(item) for item in given)
     except KeyboardInterrupt:
@@ -164,71 +164,6 @@ def _plain_array(array: np.ndarray) -> Plain:
         raise TypeError(f"returned an array of {array.dtype}; legal: arrays of numbers")
     array = array.astype(np.float64) if array.dtype == np.longdouble else array
     return array if array.ndim else array.item()
-
-
-def time_limit(seconds: float) -> contextlib.AbstractContextManager:
-    """Raises `TimeLimit` in its block after `seconds`, again and again until the block is left.
-
-    In the main thread only; where no timer signal is (Windows), a loop may swallow the interrupts.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return contextlib.nullcontext()
-    return _Alarm(seconds) if hasattr(signal, "setitimer") else _Interrupts(seconds)
-
-
-class _Alarm:
-    """Rings once time is up, then again and again: at last one ring misses an `except: pass`.
-
-    It raises inside of `_call` only, so that nothing is left half done.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.pause = seconds, 1e-6
-
-    def __enter__(self) -> None:
-        self.on, self.previous = True, signal.signal(signal.SIGALRM, self._ring)
-        signal.setitimer(signal.ITIMER_REAL, self.seconds)
-
-    def __exit__(self, *_: object) -> None:
-        self.on = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self.previous or signal.SIG_DFL)
-
-    def _ring(self, number: int, frame: FrameType | None) -> None:
-        while frame and (frame.f_code.co_name, frame.f_code.co_filename) != ("_call", __file__):
-            frame = frame.f_back
-        self.pause = 1.3 * self.pause if self.pause < 1e-4 else 1e-6  # out of step with any loop
-        if self.on:
-            signal.setitimer(signal.ITIMER_REAL, self.pause)
-        if frame:
-            raise TimeLimit
-
-
-class _Interrupts:
-    """Where there is no timer signal (Windows): KeyboardInterrupts, told from the student's."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.over, self.left = seconds, False, threading.Event()
-        self.clock = threading.Thread(target=self._wait, daemon=True)
-
-    def __enter__(self) -> None:
-        self.clock.start()
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        try:
-            self.left.set()
-            self.clock.join()
-        except KeyboardInterrupt:
-            if not self.over:
-                raise
-        if self.over and kind is KeyboardInterrupt:
-            raise TimeLimit from None
-
-    def _wait(self) -> None:
-        if not self.left.wait(self.seconds):
-            self.over = True
-            while not self.left.wait(0.01):
-                _thread.interrupt_main()
 
 
 def _fresh(item: object, counters: dict[int, Callable[[], int]], before: list) -> object:

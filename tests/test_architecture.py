@@ -11,7 +11,7 @@ PACKAGE = ROOT / "course_utils"
 FAMILIES = {"autoregressive", "flows", "autoencoders", "vae", "vq", "gan", "diffusion"}
 # A module imports only from rows above its own; a folder is one entry.
 LAYERS = (
-    {"place"},
+    {"place", "time_limit"},
     {"runtime", "tensors"},
     {"distributions", "networks", "schedules"},
     {"unet", "archives", "shapes", "checkpoints"},

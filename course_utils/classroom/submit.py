@@ -64,7 +64,7 @@ class OwnBox(Box):
         self._kept = bytearray()
         threading.Thread(target=self._pump, daemon=True).start()
         try:
-            self._receive(self.limits.start)
+            self._start()
         except BoxFailed as failed:
             self.close()
             raise BoxFailed(f"no process for your code ({failed})") from None

@@ -7,6 +7,7 @@ time is watched from here. What comes out is at most one bounded message for eac
 """
 
 import contextlib
+import marshal
 import os
 import select
 import shutil
@@ -31,6 +32,9 @@ REMEDY = (
 )
 
 
+START, SLOWEST = 1.0, 12.0  # seconds for a start on a quiet machine; times as slow, at most
+
+
 class BoxFailed(RuntimeError):
     """The box did not start, died, stayed silent or said what is no message."""
 
@@ -44,8 +48,9 @@ class Limits:
         cpu: seconds of processor time in the life of a box.
         file: bytes of one file; `disk`: of all of /tmp.
         start: seconds of wall time until the box answers.
-        cell: seconds of wall time for a cell.
-        call: seconds for a call of an answer, cut off inside; `grace` more until the box is killed.
+        cell: seconds of wall time for a cell, times `Box.pace`.
+        call: seconds of processor time for a call of an answer, cut off inside; a call that waits
+            is cut off after twice as long, times `Box.pace`; `grace` more until the box is killed.
     """
 
     memory: int = 4 * 2**30
@@ -82,6 +87,12 @@ class Box:
         limits: what it may use.
         sandbox: False runs the code without walls (limits of time and memory stay).
 
+    Attributes:
+        pace: how many times as long as on a quiet machine its start took: limits of wall time are
+            that much longer, so that other work on the machine costs no student anything.
+        busy: seconds that it was asked something, its start with them.
+        called: the names of the functions that were called.
+
     Raises:
         BoxFailed: it does not start.
     """
@@ -105,11 +116,19 @@ class Box:
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             os.set_blocking(pipe.fileno(), False)
         try:
-            self._receive(self.limits.start)
+            self._start()
         except BoxFailed as failed:
             said = (self._process.stderr.read() or b"").decode(errors="replace").strip()[-500:]
             self.close()
             raise BoxFailed(f"the box did not start ({failed}): {said}") from None
+
+    def _start(self) -> None:
+        """Wait for its first word; that takes as long as this machine is slow now."""
+        begun = time.monotonic()
+        self._receive(self.limits.start)
+        took = time.monotonic() - begun
+        self.pace = min(max(took / START, 1.0), SLOWEST)
+        self.busy, self.called = took, set()
 
     def __enter__(self) -> "Box":
         return self
@@ -123,16 +142,24 @@ class Box:
         return self._process.poll() is None
 
     def run(self, source: str, seconds: float | None = None, hidden: bool = False) -> Raised | None:
-        """Run a cell, its text not kept if hidden; what it raised. BoxFailed where it ended."""
-        found = self._ask(("run", source, hidden), seconds or self.limits.cell)
+        """Run a cell; what it raised. BoxFailed where it ended.
+
+        Of a hidden one only its bytecode enters the box: its text is nowhere in there.
+        """
+        if hidden:
+            compiled = compile(source, "<reference>", "exec", dont_inherit=True, optimize=2)
+            source = marshal.dumps(compiled).hex()
+        found = self._ask(("run", source, hidden), (seconds or self.limits.cell) * self.pace)
         if not isinstance(found, Raised | None):
             raise self._broken("an answer that is none")
         return found
 
     def call(self, name: str, *inputs: Plain | Seed | Recipe) -> Observed:
         """Observe one call of the function of this name; BoxFailed where it ended the box."""
-        question = ("call", name, list(inputs), self.limits.call)
-        found = self._ask(question, self.limits.call + self.limits.grace)
+        self.called.add(name)
+        seconds, patience = self.limits.call, 2 * self.limits.call * self.pace
+        question = ("call", name, list(inputs), seconds, patience)
+        found = self._ask(question, patience + self.limits.grace * self.pace)
         try:
             return wire.observed(found, len(inputs))
         except wire.Malformed as error:
@@ -152,7 +179,13 @@ class Box:
             self._filter = None
 
     def _ask(self, question: tuple, seconds: float) -> object:
-        deadline = time.monotonic() + seconds
+        begun = time.monotonic()
+        try:
+            return self._answer(question, begun + seconds)
+        finally:
+            self.busy += time.monotonic() - begun
+
+    def _answer(self, question: tuple, deadline: float) -> object:
         left = memoryview(wire.encode(question))
         pipe = self._process.stdin.fileno()
         while left:

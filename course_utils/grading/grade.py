@@ -1,12 +1,13 @@
 """Grade one submission: its code runs in a box, cell by cell; the checks run here.
 
-Each answer is judged where its check stands, on inputs that nobody has seen; where it failed, the
-reference takes its place for the cells that follow. A cell or a call that ends the box costs that
+Each answer is judged where its check stands, on inputs that nobody has seen; where it failed or is
+missing, the reference takes its place for the cells that follow, but never for an answer to an
+exercise before it. A cell or a call that ends the box costs that
 exercise: a new box takes over from the last cell that ran well.
 """
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -15,14 +16,16 @@ from course_utils import exercises
 from course_utils.exercises.base import Exercise, Verdict, judge
 from course_utils.grading.base import Cell, Failure, Row, Work, tidy, version
 from course_utils.grading.box import Box, BoxFailed
-from course_utils.grading.notebook import Leads, lessons
+from course_utils.grading.notebook import Leads, Lesson, lessons
 from course_utils.observing import Observed, Plain, Raised, Recipe, Seed
 
-PATIENCE = 300.0  # seconds of wall time for one submission
+# Seconds of a quiet machine: a box says how many times slower this one is (`Box.pace`).
+PATIENCE = 300.0  # for one submission
 IDLE = 1 / 3  # of PATIENCE, at most, for cells to which no answer leads
-BRIEF, AGED = 0.5, 10.0  # seconds of such a cell that runs in the next box, too; of an old box
+BRIEF = 0.5  # for such a cell that runs in the next box, too
+OWN = 60.0  # for a cell of the lesson itself
+AGED = 10.0  # seconds that an old box was busy: it may have used up its processor time
 BOXES = 40  # restarts for one submission
-OWN = 60.0  # seconds for a cell of the lesson itself, on a busy machine
 ENDED = "ended-the-box"
 
 
@@ -38,28 +41,31 @@ def grade(work: Work, student: str, seed: int, open_box: Callable[[], Box] = Box
     Raises:
         NoBox: no box opens, or ours fails in it: nobody's fault but this machine's; try again.
     """
-    lesson = lessons()[work.lesson]
+    lesson, leads = lessons()[work.lesson], Leads(work)
     rows: dict[str, Row] = {}
+    rank = {exercise.id: at for at, exercise in enumerate(lesson.exercises)}
     answered = {cell.exercise for cell in work.cells}
-    missing = [exercise for exercise in lesson.exercises if exercise.id not in answered]
-    given = [_Run(source) for source in (lesson.setup, *lesson.needed)]
-    given += [_Run(exercise.solution, hidden=True) for exercise in missing]
-    leads = Leads(work)
-    with _Session(open_box, given) as session:
+    owed = [exercise for exercise in lesson.exercises if exercise.id not in answered]
+    for exercise in owed:
+        row = Row(student, exercise.id, 0, exercise.points, "MISSING", checks=version(exercise))
+        rows[exercise.id] = row
+    with _Session(partial(_opened, open_box, lesson)) as session:
         waiting: _Answer | None = None
         for cell in [*work.cells, Cell("", closes="")]:
             if waiting and (cell.closes in (waiting.exercise.id, "") or cell.exercise):
-                rows[waiting.exercise.id] = _judged(waiting, session, student, seed, work, leads)
+                row = _judged(waiting, session, student, seed, work, leads)
+                rows[row.exercise] = row
+                owed += [waiting.exercise] if row.status != "PASS" else []
+                session.lend(e for e in owed if rank[e.id] <= rank[row.exercise])
                 waiting = None
+            if cell.exercise:
+                session.lend(e for e in owed if rank[e.id] < rank[cell.exercise])
             raised = None
             if cell.source:
                 raised = session.run(_Run(cell.source, idle=leads.are_idle(cell)))
             if cell.exercise:
                 ended = bool(cell.source) and session.ended
                 waiting = _Answer(exercises.find(cell.exercise), raised, ended)
-    for exercise in missing:
-        row = Row(student, exercise.id, 0, exercise.points, "MISSING", checks=version(exercise))
-        rows[exercise.id] = row
     return [rows[exercise.id] for exercise in lesson.exercises]
 
 
@@ -83,6 +89,19 @@ class _Run:
     idle: bool = False
 
 
+def _opened(open_box: Callable[[], Box], lesson: Lesson) -> Box:
+    """A new box in which the lesson's own cells ran."""
+    try:
+        box = open_box()
+        ran = [box.run(source, OWN) for source in (lesson.setup, *lesson.needed)]
+    except BoxFailed as failed:
+        raise NoBox(str(failed)) from failed
+    if raised := [found for found in ran if found is not None]:
+        box.close()
+        raise NoBox(f"the lesson's own cell raised {raised[0].kind}: {raised[0].message}")
+    return box
+
+
 class _Session:
     """A box that is opened again when it ended, with every cell that ran well before.
 
@@ -91,12 +110,10 @@ class _Session:
     once more. A student's experiments have a share of the time, and are not repeated.
     """
 
-    def __init__(self, open_box: Callable[[], Box], first: list[_Run]) -> None:
-        self._open, self._first, self._ran = open_box, first, []
-        self._idle, self._spent = IDLE * PATIENCE, 0.0  # seconds left for these; used in this box
-        self._box: Box | None = None
-        self._called: set[str] = set()  # functions that were called in this box
-        self._boxes, self._deadline = 0, time.monotonic() + PATIENCE
+    def __init__(self, open_box: Callable[[], Box]) -> None:
+        self._open, self._box, self._boxes = open_box, None, 0
+        self._ran: list[_Run] = []
+        self._left, self._idle = PATIENCE, IDLE * PATIENCE  # seconds; of them for idle cells
         self.ended = False  # whether the last cell or call ended its box
 
     def __enter__(self) -> "_Session":
@@ -107,44 +124,44 @@ class _Session:
 
     def run(self, cell: _Run, again: bool = True) -> Raised | None:
         """Run a cell and keep it for the next box, unless it ended this one."""
-        used, self.ended = bool(self._called), False
+        used, self.ended = self._box is not None and bool(self._box.called), False
         if cell.idle and self._idle <= 0:
             return None
         try:
             box = self._ready()
-            used = used or self._spent > AGED
-            raised, seconds = self._timed(box, cell)
+            used, before = used or box.busy > AGED, self._left
+            raised = self._asked(cell.idle, box.run, cell.source, None, cell.hidden)
         except BoxFailed as failed:
             self._drop()
             if again and used:
                 return self.run(cell, again=False)
             self.ended = True
             return Raised("TimeLimit", f"the cell was stopped: {failed}")
-        if not cell.idle or seconds < BRIEF:
+        if not cell.idle or before - self._left < BRIEF:
             self._ran.append(cell)
         return raised
 
-    def _timed(self, box: Box, cell: _Run) -> tuple[Raised | None, float]:
-        """What a cell raised, and the seconds that it took."""
-        begun = time.monotonic()
-        try:
-            return box.run(cell.source, hidden=cell.hidden), time.monotonic() - begun
-        finally:
-            self._spent += time.monotonic() - begun
-            self._idle -= (time.monotonic() - begun) * cell.idle
+    def lend(self, lent: Iterable[Exercise]) -> None:
+        """See to it that of all references just these run here: now, and in the next box.
 
-    def give(self, source: str) -> None:
-        """Run a reference, in the box that is open or in the next one."""
-        self._ran.append(_Run(source, hidden=True))
-        if self._box is not None and self._box.alive:
-            try:
-                self._box.run(source, hidden=True)
-            except BoxFailed:
-                self._drop()  # the next one begins with all that ran
+        One that ran cannot be taken back: without it a new box is needed.
+        """
+        wanted = [_Run(exercise.solution, hidden=True) for exercise in lent]
+        kept = [cell for cell in self._ran if not cell.hidden or cell in wanted]
+        if kept != self._ran:
+            self._drop()
+        self._ran = kept
+        for cell in wanted:
+            if cell not in kept:
+                self._ran.append(cell)
+                if self._box is not None and self._box.alive:
+                    with suppress(BoxFailed):  # the next one begins with all that ran
+                        self._asked(False, self._box.run, cell.source, None, True)
 
     def call(self, name: str, *inputs: Plain | Seed | Recipe) -> Observed:
         """Observe one call."""
-        used = bool(self._called - {name}) or self._spent > AGED
+        box = self._box
+        used = box is not None and (bool(box.called - {name}) or box.busy > AGED)
         seen = self._called_once(name, inputs)
         if used and seen.error is not None and seen.error.kind == "TimeLimit":
             self._drop()
@@ -153,57 +170,52 @@ class _Session:
 
     def _called_once(self, name: str, inputs: tuple) -> Observed:
         try:
-            box = self._ready()
-            self._called.add(name)
-            seen, self.ended = box.call(name, *inputs), False
+            seen = self._asked(False, self._ready().call, name, *inputs)
         except BoxFailed as failed:
             self._drop()
             self.ended = True
             return Observed(error=Raised("TimeLimit", f"the call was stopped: {failed}"))
+        self.ended = False
         return seen
 
+    def _asked(self, idle: bool, ask: Callable, *question: object) -> object:
+        """The open box's answer; the seconds that it takes are counted."""
+        box, begun = self._box, self._box.busy
+        try:
+            return ask(*question)
+        finally:
+            seconds = (box.busy - begun) / box.pace
+            self._left -= seconds
+            self._idle -= seconds * idle
+
     def _ready(self) -> Box:
-        while True:
-            if time.monotonic() > self._deadline:
-                self._drop()
-                raise BoxFailed("this submission has used up its time")
-            if self._box is not None and self._box.alive:
-                return self._box
+        while self._box is None or not self._box.alive:
             self._drop()
-            if self._boxes >= BOXES:
-                raise BoxFailed("this submission has used up its boxes")
+            if self._boxes >= BOXES or self._left < 0:
+                raise BoxFailed("this submission has used up its time")
             self._boxes += 1
-            self._box = self._opened()
+            self._box = self._open()
+            self._left -= self._box.busy / self._box.pace
             self._replay()
+        if self._left < 0:
+            raise BoxFailed("this submission has used up its time")
+        return self._box
 
     def _replay(self) -> None:
         """All cells that ran before; one that ends this box although it ran is left out."""
         for index, cell in enumerate(self._ran):
             try:
-                if time.monotonic() > self._deadline:
-                    return self._drop()
-                self._timed(self._box, cell)
+                if self._left < 0:
+                    return
+                self._asked(cell.idle, self._box.run, cell.source, None, cell.hidden)
             except BoxFailed:
                 del self._ran[index]
                 return self._drop()
-
-    def _opened(self) -> Box:
-        """A new box in which the lesson's own cells ran."""
-        try:
-            box = self._open()
-            ran = [box.run(cell.source, OWN, cell.hidden) for cell in self._first]
-        except BoxFailed as failed:
-            raise NoBox(str(failed)) from failed
-        if raised := [found for found in ran if found is not None]:
-            box.close()
-            raise NoBox(f"the lesson's own cell raised {raised[0].kind}: {raised[0].message}")
-        return box
 
     def _drop(self) -> None:
         if self._box is not None:
             self._box.close()
             self._box = None
-        self._called, self._spent = set(), 0.0
 
 
 def _judged(
@@ -225,8 +237,6 @@ def _judged(
         drawn = hidden_seed(work, student, seed, exercise)
         verdict = judge(exercise, exercise.name, observe, seed=drawn)
         row = _row(student, exercise, verdict, answer.raised, partial(_without_references, work))
-    if row.status != "PASS":
-        session.give(exercise.solution)
     uses = ("uses-package",) if row.points and leads.use_package(exercise) else ()
     flags = (*work.flags.get(exercise.id, ()), *uses, *((ENDED,) if ended else ()))
     return Row(**{**vars(row), "flags": flags, "checks": version(exercise)})

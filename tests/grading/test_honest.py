@@ -95,14 +95,14 @@ bilinear_game: Game = Game()""",
 
 
 def second() -> dict:
-    """Another route, magics, types, threads, await, a copied cell, a moved one, failed trials."""
+    """Another route, magics, compiled, types, threads, await, a copy, a moved cell, trials."""
     notebook = answered(
         "08",
         {
             "08-e1": """def optimal_discriminator(log_p, log_p_g):
     both = torch.logaddexp(log_p, log_p_g)
     return ONE * torch.exp(log_p - both)""",
-            "08-e2": f"%%time\n{solution('08-e2')}",
+            "08-e2": f"%%time\n@torch.compile\n{solution('08-e2')}",
             "08-e3": "import numpy as np\nfrom typing import Sequence\n"
             + solution("08-e3").replace("dx: float", 'dx: "np.floating | Sequence"'),
             "08-e4": """from concurrent.futures import ThreadPoolExecutor

@@ -18,7 +18,7 @@ from course_utils.exercises.base import far, judge
 from course_utils.grading import archives, box, grade as grade_module, notebook as reader, wire
 from course_utils.grading.base import Cell, Row, Unreadable, Work
 from course_utils.grading.batch import Plan, grade_class
-from course_utils.grading.box import Limits
+from course_utils.grading.box import Box, Limits
 from course_utils.grading.collect import LOOK, Ignored, collect, latest
 from course_utils.grading.notebook import Leads, lessons, read
 from course_utils.grading.report import write_all
@@ -32,6 +32,7 @@ from tests.grading.submissions import (
     graded,
     position,
     require_sandbox,
+    solution,
 )
 
 NO_BREAK = "def show(x):\n    print(f\"{'a\u00a0b'.join(x)}\")"  # ast.unparse cannot write it
@@ -231,11 +232,37 @@ def test_a_star_or_a_name_as_text_is_marked(source):
 def sandbox(monkeypatch):
     """Boxes in a hurry: all limits in proportion to those in earnest."""
     require_sandbox()
-    monkeypatch.setattr(grade_module, "PATIENCE", 40.0)
+    monkeypatch.setattr(grade_module, "PATIENCE", 16.0)
+    monkeypatch.setattr(grade_module, "AGED", 3.0)
 
 
 SPIN = "import time\nt = time.process_time()\nwhile time.process_time() - t < {}: pass"
 LEFT_OUT = ("answer-08-e1", "answer-08-e2")
+PATCHED = """import builtins, json, marshal
+HEARD = []
+def hears(module, name):
+    real = getattr(module, name)
+    def told(*given, **more):
+        HEARD.append(repr((given, more)))
+        return real(*given, **more)
+    setattr(module, name, told)
+for module, name in ((builtins, "compile"), (json, "loads"), (marshal, "loads")):
+    hears(module, name)
+"""
+FINDS = """
+    import re
+    line = re.compile(rb"p [*] log_real [+]")
+    found = sum(bool(line.search(text.encode())) for text in HEARD)
+    with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:
+        for area in maps:
+            begin, end = (int(part, 16) for part in area.split()[0].split("-"))
+            if area.split()[1].startswith("rw") and end - begin < 2**27:
+                try:
+                    memory.seek(begin)
+                    found += len(line.findall(memory.read(end - begin)))
+                except OSError:
+                    pass
+    raise RuntimeError(f"{len(HEARD) > 0}, canaries: {found}")"""
 LEAK = """
     import inspect
     try:
@@ -248,33 +275,64 @@ LEAK = """
 def test_experiments_and_a_reset_cost_no_answer(tmp_path, sandbox):
     notebook = answered("08", {})
     at = position(notebook, "answer-08-e2")
-    notebook["cells"][at:at] = [code(SPIN.format(60))] + [code(SPIN.format(0.8))] * 14
+    notebook["cells"][at:at] = [code(SPIN.format(60))] + [code(SPIN.format(0.3))] * 14
     notebook["cells"].insert(0, code("%reset -f"))
-    rows = graded(notebook, tmp_path, Limits(cell=2.5, cpu=12))
+    rows = graded(notebook, tmp_path, Limits(cell=1.2, cpu=6))
     assert {row.status for row in rows.values()} == {"PASS"}, rows
 
 
 def test_cells_that_are_late_when_repeated_end_with_the_patience(tmp_path, sandbox, monkeypatch):
-    monkeypatch.setattr(grade_module, "PATIENCE", 15.0)
+    monkeypatch.setattr(grade_module, "PATIENCE", 7.0)
     first = body("08-e1", "global CALLS\nCALLS += 1\nreturn torch.sigmoid(log_p - log_p_g)")
     dead = body("08-e3", "import os\nos._exit(0)")
     notebook = answered("08", {"08-e1": f"CALLS = 0\n{first}", "08-e3": dead})
     at = position(notebook, "check-08-e1") + 1
-    late = "import time\nif not CALLS: time.sleep(3)\ndx = {}"  # a name that answers read
-    notebook["cells"][at:at] = [code(late.format(i)) for i in range(12)]
-    begun = time.monotonic()
-    graded(notebook, tmp_path, Limits(cell=4.0, call=1.0, grace=1.0))
-    assert time.monotonic() - begun < 15 + 15  # repeating them takes 36 s
+    late = "import time\nif not CALLS: time.sleep(1)\ndx = {}"  # a name that answers read
+    notebook["cells"][at:at] = [code(late.format(i)) for i in range(14)]
+    boxes = []
+
+    def opened() -> Box:
+        boxes.append(Box(Limits(cell=2.0, call=1.0, grace=1.0)))
+        return boxes[-1]
+
+    grade_module.grade(understood(notebook, tmp_path), "ann", 1, opened)
+    spent = sum(box.busy / box.pace for box in boxes)
+    assert spent < 7 + 4  # repeating them takes 14 s
 
 
 def test_a_page_shows_no_reference(tmp_path, sandbox):
-    notebook = answered("08", {"08-e5": SIGNATURE["08-e5"] + LEAK})
+    spies = {"08-e3": SIGNATURE["08-e3"] + FINDS, "08-e5": SIGNATURE["08-e5"] + LEAK}
+    notebook = answered("08", spies)
+    notebook["cells"].insert(0, code(PATCHED, "spy"))
     notebook["cells"] = [c for c in notebook["cells"] if c["id"] not in LEFT_OUT]
     rows = graded(notebook, tmp_path)
     assert "EVERY LINE" in rows["08-e5"].failure.evidence
+    assert rows["08-e3"].failure.evidence == "RuntimeError: True, canaries: 0"
     work = Work("08", (Cell("x = 1"),))
     shown = grade_module._without_references(work, exercises.find("08-e2").solution)
     assert "(not shown)" in shown and exercises.find("08-e2").solution.splitlines()[-1] not in shown
+
+
+def needs(name: str, other: str) -> str:
+    """A right answer that runs where another name stands for something."""
+    return solution(name).replace("    return", f"    {other}\n    return")
+
+
+def test_a_reference_takes_its_place_for_later_exercises_only(tmp_path, sandbox):
+    """A deleted or a wrong answer pays for none before it, wherever the student moved that."""
+    answers = {name: needs(name, "minimax_value") for name in ("08-e1", "08-e3")}
+    answers["08-e5"] = needs("08-e5", "saved(torch.ones(2), 0.1, 1, True)[1][0]")
+    answers["08-e6"] = "def bilinear_game(start, eta, n, alternating):\n    return 0.123"
+    notebook = answered("08", answers)
+    cells = notebook["cells"]
+    del cells[position(notebook, "answer-08-e2")]
+    moved = cells.pop(position(notebook, "answer-08-e5"))
+    cells += [code("saved = bilinear_game"), moved]
+    rows = graded(notebook, tmp_path)
+    found = {name: row.status for name, row in rows.items()}
+    expected = {"08-e1": "NOT YET", "08-e2": "MISSING", "08-e3": "PASS", "08-e4": "PASS"}
+    assert found == {**expected, "08-e5": "NOT YET", "08-e6": "NOT YET"}, rows
+    assert "minimax_value" in rows["08-e1"].failure.evidence
 
 
 def without_numbers(value: object) -> object:
