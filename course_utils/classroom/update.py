@@ -14,6 +14,7 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
+from course_utils import exercises
 from course_utils.classroom.merge import merge
 from course_utils.place import write_whole
 
@@ -56,6 +57,7 @@ def update_clone(root: Path, remote: str = "origin", branch: str = "main") -> li
     mine = _changed(root, base, new)
     for name, data in mine.items():
         _backup(root / name, data)
+        exercises.of_lesson(Path(name).name[:2])  # imported before git brings a newer package
     try:
         _set_aside(root, mine)
         if base == head:

@@ -359,6 +359,20 @@ def test_a_clone_gets_the_new_edition_and_keeps_the_answers(clone):
     assert update_clone(here) == ["nothing newer: you have the newest edition"]
 
 
+def test_the_exercises_are_read_before_git_brings_a_newer_package(clone, monkeypatch):
+    origin, here = clone
+    next_edition(origin, edition("import math"))
+    asked, git_said = [], module._git
+
+    def said(root, *given):
+        assert given[0] != "merge" or asked == ["08"]
+        return git_said(root, *given)
+
+    monkeypatch.setattr(module, "_git", said)
+    monkeypatch.setattr(module.exercises, "of_lesson", lambda lesson: asked.append(lesson) or [])
+    update_clone(here)
+
+
 @pytest.mark.parametrize("later", [False, True], ids=["committed", "and went on"])
 def test_what_the_student_committed_is_merged_by_cells(later, clone):
     origin, here = clone
