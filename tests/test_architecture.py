@@ -35,7 +35,7 @@ CHAINS = {
     "notebook": ("names", "file", "authoring", "handout", "site"),
     "present": ("decks", "lab", "memory"),
     "grading": (
-        *("base", "wire", "seccomp", "box", "runner", "notebook", "grade"),
+        *("base", "wire", "seccomp", "box", "runner", "names", "notebook", "grade"),
         *("archives", "tables", "collect", "run", "report", "batch"),
     ),
     "classroom": ("release", "submit", "merge", "update"),

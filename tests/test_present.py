@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from course_utils.cli import app
+from course_utils.notebook.names import cells_behind
 from course_utils.present import decks, lab
-from course_utils.present.memory import cells_behind
 from tests.notebooks.lessons import LESSONS, LINES_OF, PLAN, read, tags
 
 DECKS = ("PKU", "BU", "E1", "E2", "FUD")

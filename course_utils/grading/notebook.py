@@ -15,8 +15,8 @@ from pathlib import Path
 
 from course_utils import exercises
 from course_utils.grading.base import Cell, Unreadable, Work
+from course_utils.grading.names import PACKAGE, helpers, is_stub, look, reached
 from course_utils.notebook.file import OURS
-from course_utils.notebook.names import PACKAGE, helpers, is_stub, look, reached
 from course_utils.place import ROOT
 
 SIZE_LIMIT = 30 * 2**20  # bytes of a notebook with its pictures

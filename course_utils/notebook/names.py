@@ -1,147 +1,210 @@
-"""Which names a cell binds and reads, and to which others these lead: by reading only.
+"""What the cells of a lesson do with each other's names: compiled, and never run.
 
-A cell is parsed once, and every name of it is looked at once: the time is linear in its length.
+Compiled, so that a name inside a function or a comprehension is not the notebook's. What is changed
+in place (a list, a generator, a network's weights) is guessed only: see `Names.changes`.
+`grading/names.py` reads what strangers wrote, and compiles nothing.
 """
 
 import ast
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+import builtins
+import copy
+import dis
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import CodeType
 
-CODE_LIMIT = 100_000  # characters of a cell that are looked through
-MAGIC = re.compile(r"^[ \t]*[%!].*$", re.MULTILINE)
-PACKAGE = "course_utils"
-NO_MATHS = {"checks", "derivation", "runtime", "widgets", "plots", "progress", "observing"}
-
-
-def parsed(source: str) -> list[ast.stmt]:
-    """The statements of a cell, magics and commands left out; none where it cannot be read."""
-    try:
-        return ast.parse(_seen(source)).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
+COMPREHENSIONS = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+IMPORTS = (ast.Import, ast.ImportFrom)
+BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
+LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
+STORES = {"STORE_NAME", "STORE_GLOBAL", "DELETE_NAME"}
 
 
-def helpers(source: str) -> list[str]:
-    """The imports, functions and classes of a cell, as they were written."""
-    kinds = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef
-    found = [node for node in parsed(source) if isinstance(node, kinds)]
-    lines = _seen(source).encode().splitlines() if found else []
-    return [_text(node, lines) for node in found]
-
-
-def is_stub(source: str, name: str, mark: str) -> bool:
-    """Whether a function of this name raises NotImplementedError(mark) before it returns.
-
-    Of a cell that cannot be parsed: whether a line of it does so.
-    """
-    body = parsed(source)
-    if not body:
-        line = rf"^[ \t]*raise[ \t]+NotImplementedError\(['\"]{re.escape(mark)}['\"]\)"
-        return re.search(line, source, re.MULTILINE) is not None
-    functions = [node for node in body if isinstance(node, ast.FunctionDef) and node.name == name]
-    for node in functions[-1].body if functions else ():
-        match node:
-            case ast.Return():
-                return False
-            case ast.Raise(ast.Call(ast.Name("NotImplementedError"), [ast.Constant(value)])):
-                return value == mark
-    return False
-
-
-def _seen(source: str) -> str:
-    """What is looked through of a cell; lines keep their numbers."""
-    return MAGIC.sub("", source[:CODE_LIMIT])
-
-
-def _text(node: ast.stmt, lines: list[bytes]) -> str:
-    """A statement as it was written: `ast.unparse` cannot write all that can be parsed."""
-    first = min(above.lineno for above in (*getattr(node, "decorator_list", ()), node))
-    *body, last = lines[first - 1 : node.end_lineno]
-    whole = b"\n".join([*body, last[: node.end_col_offset]])
-    return whole[node.col_offset :].decode()
-
-
-@dataclass(frozen=True)
+@dataclass
 class Names:
     """The names of one cell.
 
     Attributes:
-        binds: what it binds anywhere in it, or of whose value it sets a part.
-        leads: for each of its statements the names that this binds and those that it reads, as
-            (bound, read) pairs; PACKAGE among the read ones stands for our maths.
+        binds: name -> the statement that binds it first.
+        certain: bound whatever happens: a loop may not run.
+        wants: read, by what it calls or defines as well, before anything of the cell binds them.
+        needs: the same, before they are certain.
+        reads: read anywhere in it, in functions as well.
+        called: read by functions of it, when they are called.
+        inside: name bound here -> what calling it reads.
+        changes: whose value it may change: a part is set, or a method is called for its effect.
+        fixed: modules, functions and classes that it binds.
     """
 
-    binds: frozenset[str]
-    leads: tuple[tuple[frozenset[str], frozenset[str]], ...]
+    binds: dict[str, ast.stmt] = field(default_factory=dict)
+    certain: set[str] = field(default_factory=set)
+    wants: set[str] = field(default_factory=set)
+    needs: set[str] = field(default_factory=set)
+    reads: set[str] = field(default_factory=set)
+    called: set[str] = field(default_factory=set)
+    inside: dict[str, set[str]] = field(default_factory=dict)
+    changes: set[str] = field(default_factory=set)
+    fixed: set[str] = field(default_factory=set)
 
 
-def look(source: str) -> Names:
-    """The names of a cell; none where it cannot be read."""
-    statements = parsed(source)
-    nodes = [node for statement in statements for node in ast.walk(statement)]
-    stored = {_base(node) for node in nodes if isinstance(getattr(node, "ctx", None), ast.Store)}
-    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    stored |= {node.name for node in nodes if isinstance(node, kinds)}
-    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
-    stored |= {name for node in imports for name, _ in _imported(node)}
-    leads = [pair for statement in statements for pair in _leads(statement)]
-    return Names(frozenset(stored), tuple(leads))
-
-
-def reached(cells: Iterable[Names], names: Iterable[str]) -> set[str]:
-    """All names to which these lead over what the cells bind, with these; PACKAGE: our maths."""
-    leads: dict[str, list[tuple]] = {}
-    for bound, read in (pair for cell in cells for pair in cell.leads):
-        for name in bound:
-            leads.setdefault(name, []).append(read)
-    seen, followed = set(names), set()
-    todo = list(seen)
-    while todo:
-        for read in leads.pop(todo.pop(), ()):
-            if id(read) not in followed:  # one set for all the names that a statement binds
-                followed.add(id(read))
-                new = read - seen
-                seen |= new
-                todo += new
-    return seen
-
-
-def _base(node: ast.expr) -> str:
-    """The a of a, a.b and a[0]."""
-    while isinstance(node, ast.Subscript | ast.Attribute):
-        node = node.value
-    return getattr(node, "id", "")
-
-
-def _leads(statement: ast.stmt) -> list[tuple[frozenset[str], frozenset[str]]]:
-    """(names that a statement binds, names that it reads); of an import one pair for each name."""
-    nodes = list(ast.walk(statement))
-    notes = [getattr(node, part, None) for node in nodes for part in ("annotation", "returns")]
-    hidden = {id(inner) for note in notes if note is not None for inner in ast.walk(note)}
-    names = [node for node in nodes if isinstance(node, ast.Name) and id(node) not in hidden]
-    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
-    found = [pair for node in imports for pair in _imported(node)]
-    if statement in imports:
-        return [(frozenset([name]), read) for name, read in found]
-    texts = [node.value for node in nodes if isinstance(node, ast.Constant)]
-    named = any(isinstance(text, str) and text.startswith(f"{PACKAGE}.") for text in texts)
-    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
-    read |= {PACKAGE} if named or any(maths for _, maths in found) else set()
-    bound = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-    bound |= {name for name, _ in found}
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        bound = {statement.name}
-    return [(frozenset(bound), frozenset(read))]
-
-
-def _imported(node: ast.Import | ast.ImportFrom) -> list[tuple[str, frozenset[str]]]:
-    """The names that an import binds; those of the package's maths lead to PACKAGE."""
-    above = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-    found = []
-    for alias in node.names:
-        parts = f"{above}{alias.name}".split(".")
-        maths = parts[0] == PACKAGE and not set(parts) & NO_MATHS
-        name = alias.asname or alias.name.split(".")[0]
-        found.append((name, frozenset([PACKAGE] if maths else ())))
+def names_of(tree: ast.Module) -> Names:
+    """The names of a cell, its statements read in their order."""
+    found = Names()
+    _read(tree.body, found, found.certain)
+    later = found.called - found.binds.keys()
+    found.wants |= later
+    found.needs |= later
+    alone = [node.value for node in tree.body if isinstance(node, ast.Expr)]
+    calls = [value.func for value in alone if isinstance(value, ast.Call)]
+    stores = [n for n in ast.walk(tree) if isinstance(getattr(n, "ctx", None), ast.Store)]
+    parts = [node for node in (*calls, *stores) if not isinstance(node, ast.Name)]
+    found.changes = {_root(node) for node in parts} - {""}
     return found
+
+
+def parsed(source: str) -> ast.Module:
+    """A cell as a tree; an empty one where it does not parse: a magic, or half typed."""
+    try:
+        return ast.parse(source)
+    except SyntaxError:
+        return ast.Module([], [])
+
+
+def cells_behind(cells: list[dict], wanted: list[int]) -> list[int]:
+    """The cells without which `wanted` cannot run, themselves included, in order.
+
+    A backward slice: a cell belongs to it if it binds or changes a name that a later cell of it
+    reads. With it a new kernel is back at a page without running the whole lesson.
+
+    Args:
+        cells: code cells, each {"source": ..., "tags": [...]}.
+        wanted: indices into `cells`.
+    """
+    names = [names_of(parsed(cell["source"])) for cell in cells]
+    fixed = set(dir(builtins)).union(*(found.fixed for found in names))
+    late, before = set(), None
+    while late != before:  # what the functions of chosen cells read when they are called
+        chosen, before = _slice(cells, names, wanted, late, fixed), set(late)
+        late = late.union(*(names[index].called for index in chosen))
+    return sorted(chosen)
+
+
+def with_calls(wanted: set[str], inside: dict[str, set[str]]) -> set[str]:
+    """The names, and those that the functions among them read when they are called."""
+    reached, fresh = set(), set(wanted)
+    while fresh:
+        reached |= fresh
+        fresh = set().union(*(inside.get(name, set()) for name in fresh)) - reached
+    return reached
+
+
+def _slice(
+    cells: list[dict], names: list[Names], wanted: list[int], late: set[str], fixed: set[str]
+) -> set[int]:
+    """One pass from the last cell to the first; `late` is needed from the end on.
+
+    Training changes what it reads, but nothing `fixed`: no module, function, class or built-in.
+    """
+    chosen, needs = set(), set()
+    for index in reversed(range(max(wanted) + 1)):
+        found, tags = names[index], cells[index]["tags"]
+        needs |= late if index in wanted else set()
+        changed = (found.reads if "train" in tags else found.changes) - fixed
+        if index in wanted or "setup" in tags or needs & (found.binds.keys() | changed):
+            chosen.add(index)
+            needs = (needs - found.certain) | found.needs
+    return chosen
+
+
+def _read(statements: list[ast.stmt], found: Names, certain: set[str]) -> None:
+    """Add what statements do to `found`; `certain` grows by what they bind whatever happens."""
+    for node in statements:
+        blocks = [name for name in BLOCKS if getattr(node, name, None)]
+        if isinstance(node, DEFINITIONS) or not blocks:
+            certain |= _look(node, node, found, certain)
+        elif isinstance(node, ast.With):
+            certain |= _look(_header(node), node, found, certain)
+            _read(node.body, found, certain)
+        else:  # may run once, often, or not at all
+            within = certain | _look(_header(node), node, found, certain)
+            for name in blocks:
+                for block in _statements(getattr(node, name)):
+                    _read(block, found, set(within))
+
+
+def _statements(block: list[ast.AST] | None) -> Iterator[list[ast.stmt]]:
+    """The lists of statements of a block: itself, or of each handler or case."""
+    if block and isinstance(block[0], ast.stmt):
+        yield block
+    else:
+        yield from (part.body for part in block or ())
+
+
+def _header(node: ast.stmt) -> ast.stmt:
+    """A statement with blocks, and `pass` in each of them."""
+    header = copy.deepcopy(node)
+    for name in BLOCKS:
+        for block in _statements(getattr(header, name, None)):
+            block[:] = [ast.copy_location(ast.Pass(), node)]
+    return header
+
+
+def _look(node: ast.stmt, whole: ast.stmt, found: Names, certain: set[str]) -> set[str]:
+    """Add what one statement does; returns what it binds. `whole` is it with its blocks."""
+    first, reads, called, binds = _compiled(node)
+    if not isinstance(node, DEFINITIONS):
+        first |= called - binds  # the key of a sort runs at once
+    first = with_calls(first, found.inside)
+    found.wants |= first - found.binds.keys()
+    found.needs |= first - certain
+    found.reads |= reads | called
+    found.called |= called
+    for name in binds:
+        found.binds.setdefault(name, whole)
+        found.inside[name] = found.inside.get(name, set()) | called
+    if isinstance(node, (*DEFINITIONS, *IMPORTS)):
+        found.fixed |= binds
+    return binds
+
+
+def _compiled(node: ast.stmt) -> tuple[set[str], set[str], set[str], set[str]]:
+    """What a statement reads before it binds it, reads, reads when it is called, and binds."""
+    if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+        return set(), set(), set(), set()
+    loop = ast.While(ast.Constant(True), [node], [])  # in which `break` may stand
+    tree = ast.fix_missing_locations(ast.Module([ast.copy_location(loop, node)], []))
+    code = compile(tree, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    first, reads, binds = set(), set(), set()
+    for step in dis.get_instructions(code):
+        if step.opname in LOADS:
+            reads.add(step.argval)
+            first |= {step.argval} - binds
+        elif step.opname in STORES:
+            binds.add(step.argval)
+    now, called = set(), set()
+    for inner, later in _inner(code):
+        (called if later else now).update(_globals(inner))
+    return first | now - binds, reads | now, called, binds
+
+
+def _inner(code: CodeType, later: bool = False) -> Iterator[tuple[CodeType, bool]]:
+    """Every function in it; True: it runs when it is called, not where it stands."""
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            at_call = later or const.co_name not in COMPREHENSIONS
+            yield const, at_call
+            yield from _inner(const, at_call)
+
+
+def _globals(code: CodeType) -> set[str]:
+    steps = list(dis.get_instructions(code))
+    own = {step.argval for step in steps if step.opname == "STORE_NAME"}  # of a class body
+    return {step.argval for step in steps if step.opname in LOADS} - own
+
+
+def _root(node: ast.expr) -> str:
+    """The name `a` of `a.b[c].d`, or ""."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""

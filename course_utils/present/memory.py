@@ -6,7 +6,6 @@ Each file is sealed with a key of this user's, because a pickle may do anything 
 """
 
 import ast
-import builtins
 import functools
 import hashlib
 import hmac
@@ -15,18 +14,16 @@ import os
 import pickle
 import random
 import secrets
-import symtable
 import types
-from dataclasses import dataclass
 from pathlib import Path
 
+from course_utils.notebook.names import DEFINITIONS, IMPORTS, cells_behind, names_of, parsed
 from course_utils.place import ROOT, write_whole
 
 STAGE = ROOT / "build" / "stage"
 KEPT = 40  # files; older ones go
 SEAL = 32  # bytes at the head of a file
 DECIDES = ("COURSE_BUDGET", "COURSE_DEVICE", "COURSE_THREADS", "COURSE_FIGURES", "COURSE_DATA_DIR")
-DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
 # Code comes back by running its definition; a generator that a loop has used up is of no use.
 NO_VALUES = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
 NO_VALUES += (types.GeneratorType,)
@@ -59,9 +56,9 @@ def keep(space: dict, cells: list[dict], index: int, outputs: list[dict]) -> boo
     Raises:
         Exception: a value cannot be pickled; nothing is kept.
     """
-    found = names_of(cells[index]["source"])
-    values = {name: space[name] for name in sorted(found.bound | found.read) if name in space}
-    values = {name: value for name, value in values.items() if not isinstance(value, NO_VALUES)}
+    found = names_of(parsed(cells[index]["source"]))
+    there = sorted(space.keys() & (found.binds.keys() | found.reads))
+    values = {name: space[name] for name in there if not isinstance(space[name], NO_VALUES)}
     content = pickle.dumps({"values": values, "random": _random(), "outputs": outputs})
     path = _place(cells, index)
     write_whole(path, _seal(content) + content)
@@ -79,8 +76,7 @@ def recall(space: dict, cells: list[dict], index: int) -> list[dict] | None:
     if not content or not hmac.compare_digest(seal, _seal(content)):
         return None  # nothing there, or not what this user's kernels wrote
     tree = ast.parse(cells[index]["source"])
-    written = (ast.Import, ast.ImportFrom, *DEFINITIONS)
-    tree.body = [node for node in tree.body if isinstance(node, written)]
+    tree.body = [node for node in tree.body if isinstance(node, (*IMPORTS, *DEFINITIONS))]
     exec(compile(tree, "<cell>", "exec"), space)
     kept = pickle.loads(content)
     space.update(kept["values"])
@@ -136,123 +132,3 @@ def _set_random(states: tuple) -> None:
     random.setstate(states[0])
     np.random.set_state(states[1])  # noqa: NPY002
     torch.set_rng_state(states[2])
-
-
-def cells_behind(cells: list[dict], wanted: list[int]) -> list[int]:
-    """The cells without which `wanted` cannot run, themselves included, in order.
-
-    A backward slice: a cell belongs to it if it binds or changes a name that a later cell of it
-    reads. With it a new kernel is back at a page without running the whole lesson.
-
-    Args:
-        cells: code cells, each {"source": ..., "tags": [...]}.
-        wanted: indices into `cells`.
-    """
-    names = [names_of(cell["source"]) for cell in cells]
-    fixed = set(dir(builtins)).union(*(found.imported | found.defined for found in names))
-    late, before = set(), None
-    while late != before:  # what the functions of chosen cells read when they are called
-        chosen, before = _slice(cells, names, wanted, late, fixed), set(late)
-        late = late.union(*(names[index].free for index in chosen))
-    return sorted(chosen)
-
-
-def _slice(
-    cells: list[dict], names: list["Names"], wanted: list[int], late: set[str], fixed: set[str]
-) -> set[int]:
-    """One pass from the last cell to the first; `late` is needed from the end on.
-
-    Training changes what it reads, but nothing `fixed`: no module, function, class or built-in.
-    """
-    chosen, needs = set(), set()
-    for index in reversed(range(max(wanted) + 1)):
-        found, tags = names[index], cells[index]["tags"]
-        needs |= late if index in wanted else set()
-        changed = (found.read if "train" in tags else found.changed) - fixed
-        if index in wanted or "setup" in tags or needs & (found.bound | changed):
-            chosen.add(index)
-            needs = (needs - found.certain) | found.needed
-    return chosen
-
-
-@dataclass(frozen=True)
-class Names:
-    """Names of a cell.
-
-    It binds them, binds them whatever happens (not in a loop), imports them, defines them as
-    functions or classes, reads them, needs them from before, reads them in functions, changes them.
-    """
-
-    bound: frozenset[str] = frozenset()
-    certain: frozenset[str] = frozenset()
-    imported: frozenset[str] = frozenset()
-    defined: frozenset[str] = frozenset()
-    read: frozenset[str] = frozenset()
-    needed: frozenset[str] = frozenset()
-    free: frozenset[str] = frozenset()
-    changed: frozenset[str] = frozenset()
-
-
-def names_of(source: str) -> Names:
-    """What a cell's source says of names; nothing if it does not parse."""
-    try:
-        tree, table = ast.parse(source), symtable.symtable(source, "cell", "exec")
-    except SyntaxError:  # a magic, or half typed
-        return Names()
-    symbols = table.get_symbols()
-    imported = frozenset(s.get_name() for s in symbols if s.is_imported())
-    bound = frozenset(s.get_name() for s in symbols if s.is_assigned()) | imported
-    free = frozenset(_free_names(table))
-    read = frozenset(s.get_name() for s in symbols if s.is_referenced()) | free
-    defined = frozenset(node.name for node in tree.body if isinstance(node, DEFINITIONS))
-    certain = set(imported)
-    needed = read & (_needed(tree.body, certain) | (free - bound))
-    alone = [node.value for node in tree.body if isinstance(node, ast.Expr)]
-    calls = [value.func for value in alone if isinstance(value, ast.Call)]
-    stores = [n for n in ast.walk(tree) if isinstance(getattr(n, "ctx", None), ast.Store)]
-    changed = {_root(node) for node in (*calls, *stores) if not isinstance(node, ast.Name)}
-    changed = frozenset(changed - {""})
-    return Names(bound, bound & certain, imported, defined, read, needed, free, changed)
-
-
-def _needed(statements: list[ast.stmt], bound: set[str]) -> set[str]:
-    """The names that statements read before they have certainly bound them; `bound` grows."""
-    needed = set()
-    for node in statements:
-        if isinstance(node, ast.For):
-            within = bound | _ids(node.target, ast.Store)
-            needed |= _ids(node.iter, ast.Load) - bound
-            needed |= _needed([*node.body, *node.orelse], within)  # may not run: nothing is bound
-        elif isinstance(node, ast.With):
-            needed |= set().union(*(_ids(item, ast.Load) for item in node.items)) - bound
-            bound |= set().union(*(_ids(item, ast.Store) for item in node.items))
-            needed |= _needed(node.body, bound)
-        else:
-            again = _ids(node.target, ast.Store) if isinstance(node, ast.AugAssign) else set()
-            needed |= (_ids(node, ast.Load) | again) - bound
-            if isinstance(node, ast.Assign | ast.AnnAssign):
-                bound |= _ids(node, ast.Store)
-            elif isinstance(node, DEFINITIONS):
-                bound.add(node.name)
-    return needed
-
-
-def _ids(tree: ast.AST, context: type[ast.expr_context]) -> set[str]:
-    """The names that stand in `tree` to be read (Load) or bound (Store)."""
-    found = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
-    return {node.id for node in found if isinstance(node.ctx, context)}
-
-
-def _free_names(table: symtable.SymbolTable) -> set[str]:
-    """The module's names that functions inside `table` read."""
-    found = set()
-    for child in table.get_children():
-        found |= {s.get_name() for s in child.get_symbols() if s.is_global()} | _free_names(child)
-    return found
-
-
-def _root(node: ast.expr) -> str:
-    """The name `a` of `a.b[c].d`, or ""."""
-    while isinstance(node, ast.Attribute | ast.Subscript):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else ""

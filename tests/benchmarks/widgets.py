@@ -27,7 +27,7 @@ from nbformat.v4 import new_code_cell
 from playwright.sync_api import Locator, Page
 
 from course_utils.notebook.file import write
-from course_utils.present.memory import cells_behind
+from course_utils.notebook.names import cells_behind
 from tests.browser.jupyterlab import open_and_run, page, server
 from tests.notebooks.lessons import LESSONS, read, tags
 

@@ -10,7 +10,7 @@ import pytest
 from course_utils import exercises
 from course_utils.notebook.file import OURS
 from tests.notebooks.lessons import LESSONS, NOTEBOOKS, code_cells
-from tests.notebooks.names import conflicts, names_of
+from tests.notebooks.names import conflicts, live, names_but_use
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
@@ -35,8 +35,8 @@ def past_use(cells: list[tuple[str, str]], names: set[str]) -> dict[str, set[str
     found = {}
     for cell_id, source in cells:
         handed |= {name for name in names if f'\n{name} = use("' in f"\n{source}"}
-        part = names_of(source)
-        read = part.reads.union(part.live, *part.inside.values()) & names - handed
+        part = names_but_use(source)
+        read = part.wants.union(live(source, part), *part.inside.values()) & names - handed
         if read and not OURS.fullmatch(cell_id):
             found[cell_id] = read
     return found
