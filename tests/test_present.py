@@ -14,11 +14,6 @@ from tests.notebooks.lessons import LESSONS, LINES_OF, PLAN, read, tags
 
 DECKS = ("PKU", "BU", "E1", "E2", "FUD")
 MAP = decks.lecture_map()
-# Slides that lessons name and whose titles the map has not: lost in the deck's text, or shared.
-WITHOUT_HEADING = {
-    ("08", "FUD", "Motivation"),
-    ("12", "BU", "Learning Denoising Model"),
-}
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 
 
@@ -184,7 +179,7 @@ def test_the_headings_of_the_first_cell_are_headings_of_the_deck(path):
         for heading in named
         if plain(heading) not in headings[deck]
     }
-    assert strays == {stray for stray in WITHOUT_HEADING if stray[0] == path.name[:2]}
+    assert strays == set()
 
 
 # --- a lecturer's own deck ----------------------------------------------------------------------
