@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import course_utils
 from course_utils.cli import app
+from course_utils.grading.batch import Plan, grade_class
 from course_utils.setup import doctor, install
 
 
@@ -104,15 +105,31 @@ def test_missing_optional_tools_are_no_fault(monkeypatch, tmp_path):
     for subject in ("sandbox", "browser", "data"):
         assert line(report, subject).startswith("--"), report
     assert report.count("remedy:") == 4  # there are two data sets
-    assert "bubblewrap is not installed" in report
+    assert "bwrap and prlimit not found" in line(report, "sandbox")
 
 
-def test_a_sandbox_that_is_installed_but_refused(monkeypatch, tmp_path):
-    tool(tmp_path, "bwrap", "echo 'No permissions to create a new namespace' >&2; exit 1")
+REFUSES = "echo 'No permissions to create a new namespace' >&2; exit 1"
+TOOLS = {
+    "none": ({}, "bwrap and prlimit not found"),
+    "no prlimit": ({"bwrap": "exit 0"}, "prlimit not found"),
+    "refused": ({"bwrap": REFUSES, "prlimit": REFUSES}, "No permissions to create a new namespace"),
+    "it works": ({"bwrap": "exit 0", "prlimit": "exit 0"}, ""),
+}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no other sandbox")
+@pytest.mark.parametrize("name", TOOLS)
+def test_what_is_said_of_the_sandbox_is_what_the_grader_says(name, monkeypatch, tmp_path):
+    tools, why = TOOLS[name]
+    for called, script in tools.items():
+        tool(tmp_path, called, script)
     monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "in").mkdir()
     [finding] = doctor._sandbox()
-    assert finding.state == "--" and "No permissions" in finding.text
-    assert "namespaces" in finding.remedy
+    with pytest.raises(ValueError, match=f"{why}: " if why else "no notebook in") as refused:
+        grade_class(tmp_path / "in", tmp_path / "out", Plan())
+    assert finding.state == ("--" if why else "OK") and why in finding.text
+    assert not why or finding.remedy in str(refused.value)
 
 
 def test_data_that_is_there_in_part(monkeypatch, tmp_path):

@@ -128,7 +128,7 @@ def submit(lesson: str, file: Path | None = None, to: Path | None = None) -> Ite
     yield f"{source}, saved {saved:%Y-%m-%d %H:%M}: checking it on inputs that are new each time"
     why = box.available()
     if why is not None:
-        yield f"{why.removesuffix(f': {box.REMEDY}')}: your code runs without one, it is your own"
+        yield f"{why}: your code runs without one, it is your own"
     try:
         rows = _graded(lesson, data, source.name, _opener(why))
     except Unreadable as error:

@@ -9,7 +9,10 @@ from course_utils import exercises
 from course_utils.exercises.base import Exercise
 
 TEXT_LIMIT = 2000  # characters of what a submission says about itself
-UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+UNSAFE = re.compile(  # control, direction, zero width, halves; joiners where no script needs them
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]|(?<![^\x00-\x7f])[\u200c\u200d]"
+)
 STATUSES = ("PASS", "NOT YET", "TODO", "MISSING", "UNREADABLE")
 
 

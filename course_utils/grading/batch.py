@@ -44,7 +44,7 @@ def grade_class(submissions: Path, out: Path, plan: Plan) -> str:
     """
     worksheet = tables.Worksheet(plan.worksheet) if plan.worksheet else None
     if plan.sandbox and (why := box.available()) is not None:
-        raise ValueError(why)
+        raise ValueError(f"{why}: {box.REMEDY}")
     if out.resolve() == submissions.resolve():
         raise ValueError(f"--out {out} is the folder of the submissions; legal: any other one")
     (out / "notebooks").mkdir(parents=True, exist_ok=True)

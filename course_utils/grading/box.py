@@ -27,8 +27,9 @@ PACKAGE = ROOT / "course_utils"
 CHECKPOINTS = ROOT / "assets" / "checkpoints"
 RUNNER = ("-I", "-m", "course_utils.grading.runner")
 REMEDY = (
-    "install bubblewrap (Debian, Ubuntu: apt install bubblewrap); on macOS and Windows grade in a "
-    "Linux virtual machine; --no-sandbox runs the code unprotected: only for people you trust"
+    "install bubblewrap (Debian, Ubuntu: apt install bubblewrap) and prlimit (util-linux); if it "
+    "is refused allow user namespaces (docs/engineers.md); on macOS and Windows grade in a Linux "
+    "virtual machine; --no-sandbox runs the code unprotected: only for people you trust"
 )
 
 
@@ -64,20 +65,22 @@ class Limits:
 
 
 def available() -> str | None:
-    """None if a box can be had here, else why not, with the remedy."""
+    """None if a box can be had here, else why not; `REMEDY` is what to do."""
     if not sys.platform.startswith("linux"):
-        return f"no sandbox on {sys.platform}: {REMEDY}"
+        return f"no sandbox on {sys.platform}"
     missing = [name for name in ("bwrap", "prlimit") if shutil.which(name) is None]
     if missing:
-        return f"no sandbox: {' and '.join(missing)} not found: {REMEDY}"
+        return f"no sandbox: {' and '.join(missing)} not found"
     if (reason := seccomp.unsupported()) is not None:
-        return f"no sandbox: {reason}: {REMEDY}"
+        return f"no sandbox: {reason}"
     trial = [*_walls(Limits(), None), sys.executable, "-I", "-c", "pass"]
     try:
         run = subprocess.run(trial, capture_output=True, text=True, timeout=60, check=False)
+    except OSError as error:
+        return f"no sandbox: {error}"
     except subprocess.TimeoutExpired:
-        return f"no sandbox: it did not open within 60 s: is this machine busy? {REMEDY}"
-    return None if run.returncode == 0 else f"no sandbox: {run.stderr.strip()[-300:]}: {REMEDY}"
+        return "no sandbox: it did not open within 60 s: is this machine busy?"
+    return None if run.returncode == 0 else f"no sandbox: {run.stderr.strip()[-300:]}"
 
 
 class Box:

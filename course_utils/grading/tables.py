@@ -95,7 +95,8 @@ class Worksheet:
 
     def _told(self, path: Path) -> tuple[int, float]:
         """The column of grades, and the maximum."""
-        header, *students = [[_value(cell) for cell in row] for row in self._rows if len(row) > 1]
+        table = [[_value(cell) for cell in row] for row in self._rows if len(row) > 1]
+        header, *students = table or [["(nothing)"]]
         columns = list(zip(*students, strict=False))
         numbered = bool(columns) and all(re.search(r"\d$", cell) for cell in columns[0])
         found = []

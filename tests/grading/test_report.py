@@ -4,6 +4,7 @@ import csv
 import html.parser
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from course_utils.grading.base import Failure, Row, tidy
 from course_utils.grading.collect import Ignored
 from course_utils.grading.report import feedback, page_name, summary, write_all
 from course_utils.grading.run import Result
+from course_utils.grading.tables import Worksheet
 
 EVIL = "<script>alert(1)</script><img src=x onerror='x'>\" & =1+1"
-FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "a\r=1", "a\n=1", '",=1')
+DISGUISED = ("＝1+1", "\u200b=1", "\u202e+1", " =1", "－1", "\u00a0@SUM(A1)")
+FORMULAS = (*DISGUISED, "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "a\r=1", "a\n=1", '",=1')
 
 
 def made(student: str, number: str = "", lesson: str = "08", **of_first: object) -> Result:
@@ -98,6 +101,70 @@ def test_no_cell_is_a_formula(text, tmp_path):
             assert not [cell for cell in row if cell[:1] in "=+-@\t\r" and cell], (path, row)
 
 
+ENGLISH = (
+    '\ufeffIdentifier,"Full name","Email address",Status,Grade,"Maximum Grade",'
+    '"Grade can be changed","Last modified (submission)","Last modified (grade)","Feedback comments"\n'
+    '"Participant 17","Lee, ""Ann""",a@x,"Submitted, marked",GRADE,30.00,Yes,"Monday, 9:00 AM",-,\n'
+    '"Participant 170",Bo,b@x,"No submission",12.00,30.00,No,-,-,"<p>good\nwork</p>"\n'
+)
+GERMAN = (  # without names, as an anonymous assignment has it
+    "ID;Status;Bewertung;Bestwertung;Bewertung kann geändert werden;Zuletzt geändert\r\n"
+    "Teilnehmer/in17;Abgegeben;GRADE;30,00;Ja;-\r\nTeilnehmer/in170;-;12,00;30,00;Ja;-\r\n"
+)
+WORKSHEETS = {
+    "as Moodle gives it": (ENGLISH, "utf-8"),
+    "without a mark of its bytes": (ENGLISH[1:], "utf-8"),
+    "another language": (GERMAN, "utf-8"),
+    "saved by another tool": (GERMAN, "cp1252"),
+    "with tabs": ("\ufeff" + GERMAN.replace(";", "\t"), "utf-16-le"),
+    "no new line at the end": (GERMAN[:-2], "utf-8"),
+}
+
+
+@pytest.mark.parametrize("name", WORKSHEETS)
+def test_a_worksheet_of_moodle_gets_grades_and_stays_as_it_was(name, tmp_path):
+    text, encoding = WORKSHEETS[name]
+    path, out = tmp_path / "given.csv", tmp_path / "out"
+    out.mkdir()
+    path.write_bytes(text.replace("GRADE", "").encode(encoding))
+    before = path.read_bytes()
+    results = [made("ann", "17"), made("eve", "9"), made("flat")]
+    _, said = write_all(out, results, worksheet=Worksheet(path))
+    points = str(sum(row.points for row in results[0].rows))
+    assert (out / "moodle-08.csv").read_bytes() == text.replace("GRADE", points).encode(encoding)
+    assert path.read_bytes() == before
+    rows = [line for line in said if "no row for" in line]
+    assert rows == [f"moodle-08.csv: no row for {who}" for who in ("eve (9)", "flat (-)")]
+    assert len(said) == 2 + (sum(e.points for e in exercises.of_lesson("08")) != 30)
+
+
+NO_WORKSHEET = {
+    "a scale": ENGLISH.replace("30.00", "bad good"),
+    "our own without a maximum": "Identifier,Grade\nParticipant 1,3\n",
+    "no numbers": ENGLISH.replace("Participant 17", "Participant"),
+    "no rows": ENGLISH.partition("\n")[0],
+    "nothing": "",
+    "two maxima": "Identifier,A,B,C\nParticipant 1,1,2,3\n",
+    "an open quotation": 'Identifier,"Grade\n',
+}
+
+
+@pytest.mark.parametrize("name", NO_WORKSHEET)
+def test_what_is_no_worksheet_of_moodle_is_refused_by_name(name, tmp_path):
+    (tmp_path / "given.csv").write_text(NO_WORKSHEET[name].replace("GRADE", ""), "utf-8")
+    with pytest.raises(ValueError, match=r"given\.csv (has the columns|is no CSV)"):
+        Worksheet(tmp_path / "given.csv")
+
+
+def test_a_made_up_worksheet_says_its_limits(tmp_path):
+    ann = replace(made("ann", "17"), how="Moodle")
+    _, said = write_all(tmp_path, [ann])
+    assert len(said) == 1 and "in English" in said[0] and "--moodle-worksheet" in said[0]
+    (row,) = table(tmp_path / "moodle-08.csv")
+    assert row["Last modified (grade)"] == ""
+    assert Worksheet(tmp_path / "moodle-08.csv").maximum == int(row["Maximum Grade"])
+
+
 class Tags(html.parser.HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -153,4 +220,9 @@ def test_texts_of_a_submission_can_be_written_and_printed():
     odd = "a\x1b[31m\0\ud800\udcff\u202eb\n\tc" + "x" * 5000
     assert tidy(odd).startswith("a\\u001b[31m\\u0000\\ud800\\udcff\\u202eb\n\tc")
     assert len(tidy(odd)) < 2100 and tidy(odd).encode()
+    unseen = [
+        chr(c) for c in (0xAD, 0x61C, 0x200B, 0x200E, 0x200F, 0x2028, 0x2060, 0xFEFF, 0xE0041)
+    ]
+    for sign in [*unseen, "\u200c", "\u200d"]:
+        assert sign not in tidy(f"an{sign}n")
     assert tidy("Jörg 李 ش‌م 👩‍🔬") == "Jörg 李 ش‌م 👩‍🔬"

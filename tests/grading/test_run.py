@@ -12,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from course_utils import exercises
+from course_utils.cli import app
 from course_utils.grading import box, run
 from course_utils.grading.base import Failure, Row
 from course_utils.grading.batch import Plan, grade_class
@@ -215,14 +217,34 @@ def test_a_grade_is_reproduced_exactly_by_its_seed(tmp_path):
     assert first[0].failure.evidence != other[0].failure.evidence
 
 
-def test_without_a_sandbox_it_refuses_with_the_remedy(tmp_path, monkeypatch, capsys):
-    from course_utils import cli
+def asked(*arguments: object) -> str:
+    """The one line with which the command refuses."""
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exit_code == 1 and result.output.count("\n") == 1, result.output
+    return result.output
 
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--out", "/proc/o", "/proc/o"),
+        ("--roster", "none.csv", "none.csv cannot be read: No such file or directory"),
+        ("--moodle-worksheet", "none.csv", "none.csv cannot be read: No such file or directory"),
+        ("--moodle-worksheet", "roster.csv", "roster.csv has the columns file, student: which are"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_line(option, value, told, tmp_path, monkeypatch):
+    place = submissions(tmp_path, {"ann": released("00")})
+    (tmp_path / "roster.csv").write_text("file,student\nx,y\n")
+    monkeypatch.chdir(tmp_path)
+    given = [option, value] if option == "--out" else ["--out", "out", option, value]
+    assert told in asked("grade", place, "--no-sandbox", *given)
+
+
+def test_without_a_sandbox_it_refuses_with_the_remedy(tmp_path, monkeypatch):
     place = submissions(tmp_path, {"ann": released("00")})
     monkeypatch.setattr(box.shutil, "which", lambda name: None)
-    with pytest.raises(SystemExit):
-        cli.grade(place, tmp_path / "out", 1, "", None, None, None, False)
-    told = capsys.readouterr().err
+    told = asked("grade", place, "--out", tmp_path / "out")
     assert "bwrap and prlimit not found" in told and "apt install bubblewrap" in told
     assert "--no-sandbox" in told
     monkeypatch.setattr(box.sys, "platform", "darwin")
