@@ -103,7 +103,8 @@ def test_no_cell_is_a_formula(text, tmp_path):
 
 ENGLISH = (
     '\ufeffIdentifier,"Full name","Email address",Status,Grade,"Maximum Grade",'
-    '"Grade can be changed","Last modified (submission)","Last modified (grade)","Feedback comments"\n'
+    '"Grade can be changed","Last modified (submission)",'
+    '"Last modified (grade)","Feedback comments"\n'
     '"Participant 17","Lee, ""Ann""",a@x,"Submitted, marked",GRADE,30.00,Yes,"Monday, 9:00 AM",-,\n'
     '"Participant 170",Bo,b@x,"No submission",12.00,30.00,No,-,-,"<p>good\nwork</p>"\n'
 )
