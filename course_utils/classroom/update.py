@@ -7,6 +7,7 @@ it is what tells the student's changes from ours.
 """
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -145,7 +146,8 @@ def _set_aside(root: Path, names: Iterable[str]) -> None:
 
 def _join(root: Path, base: str, head: str, new: str) -> None:
     """Merge the new edition with the student's commits; notebooks by cells."""
-    failed = _told(_ran(root, "merge", "-q", "--no-ff", "--no-commit", new))
+    who = _who(root)
+    failed = _told(_ran(root, "merge", "-q", "--no-ff", "--no-commit", new, **who))
     try:
         unmerged = [*_names(root, "diff", "--diff-filter=U", where="")]
         other = [name for name in unmerged if not _is_lesson(name)]
@@ -160,17 +162,23 @@ def _join(root: Path, base: str, head: str, new: str) -> None:
         for name in filter(_is_lesson, {*_names(root, "diff", base, head), *unmerged}):
             theirs, released = _show(root, head, name), _show(root, new, name)
             if theirs and released:
-                write_whole(
-                    root / name, _merged_or_theirs(theirs, released, _show(root, base, name))
-                )
-            elif theirs or name in unmerged:
+                theirs = _merged_or_theirs(theirs, released, _show(root, base, name))
+            if theirs or name in unmerged:
                 write_whole(root / name, theirs or released)
-            _git(root, "add", "--", name)
-        _git(root, "commit", "-q", "--no-verify", "-m", "A newer edition of the lessons")
+                _git(root, "add", "--", name)
+        told = "A newer edition of the lessons"
+        _git(root, "commit", "-q", "--no-verify", "--no-gpg-sign", "-m", told, **who)
     except BaseException:
-        if (root / ".git" / "MERGE_HEAD").exists():
+        if _is_merging(root):
             _git(root, "merge", "--abort")
         raise
+
+
+def _who(root: Path) -> dict[str, str]:
+    """Who made the student's last commit makes this one, also where git is told no name."""
+    name, email = _git(root, "log", "-1", "--format=%an%n%ae", "HEAD").splitlines()
+    roles, parts = ("AUTHOR", "COMMITTER"), {"NAME": name, "EMAIL": email}
+    return {f"GIT_{role}_{part}": parts[part] for role in roles for part in parts}
 
 
 def _merged_or_theirs(theirs: bytes, new: bytes, old: bytes | None) -> bytes:
@@ -194,7 +202,7 @@ def _put_back(root: Path, head: str, mine: dict[str, bytes]) -> None:
 def _refuse_unfinished(root: Path) -> None:
     """A merge that git has not finished is the student's to end; their files are kept before."""
     names = [*_names(root, "diff", "--diff-filter=U", where="")]
-    merging = _ran(root, "rev-parse", "-q", "--verify", "MERGE_HEAD").returncode == 0
+    merging = _is_merging(root)
     if not names and not merging:
         return
     for name in names:
@@ -205,6 +213,10 @@ def _refuse_unfinished(root: Path) -> None:
         f"a merge that git began is unfinished ({', '.join(names) or 'not committed'}): {remedy}, "
         "then course update again, which merges notebooks cell by cell"
     )
+
+
+def _is_merging(root: Path) -> bool:
+    return _ran(root, "rev-parse", "-q", "--verify", "MERGE_HEAD").returncode == 0
 
 
 def _merge_base(root: Path, head: str, new: str) -> str:
@@ -244,8 +256,8 @@ def _show(root: Path, commit: str, name: str) -> bytes | None:
     return None if ran.returncode else ran.stdout
 
 
-def _git(root: Path, *given: str) -> str:
-    ran = _ran(root, *given)
+def _git(root: Path, *given: str, **environment: str) -> str:
+    ran = _ran(root, *given, **environment)
     if told := _told(ran):
         raise ValueError(told)
     return ran.stdout.decode("utf-8", "surrogateescape")
@@ -253,11 +265,12 @@ def _git(root: Path, *given: str) -> str:
 
 def _told(ran: subprocess.CompletedProcess[bytes]) -> str:
     """What git said where it refused, else nothing."""
-    text = (ran.stderr.strip() or ran.stdout.strip()).decode("utf-8", "replace")
+    text = " ".join((ran.stderr.strip() or ran.stdout.strip()).decode("utf-8", "replace").split())
     return f"git {ran.args[1]}: {text[-300:]}" if ran.returncode else ""
 
 
-def _ran(root: Path, *given: str) -> subprocess.CompletedProcess[bytes]:
+def _ran(root: Path, *given: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
     if shutil.which("git") is None:
         raise ValueError("git is not installed: unpack the new edition, then course update FOLDER")
-    return subprocess.run(["git", *given], cwd=root, capture_output=True, check=False)
+    env = {**os.environ, **environment}
+    return subprocess.run(["git", *given], cwd=root, capture_output=True, check=False, env=env)

@@ -326,9 +326,11 @@ def git(folder, *given: str) -> str:
 @pytest.fixture
 def clone(tmp_path, monkeypatch):
     """The course's repository with one lesson, and a student's clone of it."""
-    for who in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{who}_NAME", "a")
-        monkeypatch.setenv(f"GIT_{who}_EMAIL", "a@example.org")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "none"))  # git is told no name
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "user.useConfigOnly")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "true")
     origin, here = tmp_path / "origin", tmp_path / "clone"
     (origin / "notebooks").mkdir(parents=True)
     git(origin, "init", "-q", "-b", "main")
@@ -417,7 +419,7 @@ def test_an_unfinished_pull_is_named_with_the_remedy_and_the_remedy_helps(clone)
     git(here, "commit", "-q", "-a", "-m", "my answers")
     next_edition(origin, edition("import math"))
     with pytest.raises(subprocess.CalledProcessError):
-        git(here, "pull", "-q", "--no-rebase")
+        git(here, "pull", "-q", "--no-rebase")  # which ends in conflicts
     broken = (here / "notebooks" / NAME).read_bytes()
     with pytest.raises(ValueError, match=r"unfinished.*08_gan_minimax.*git merge --abort"):
         update_clone(here)
@@ -468,6 +470,18 @@ def test_a_lesson_that_the_student_has_or_deleted_before_git_brings_it(clone):
     next_edition(origin, edition("import math"))
     update_clone(here)
     assert stored(here / "notebooks", "00_toolbox.ipynb")["answer-00-e1"] == "mine_00 = 1"
+    assert stored(here / "notebooks")["08-setup"] == "import math"
+
+
+def test_a_lesson_whose_deletion_was_committed_comes_back_when_it_changes(clone):
+    origin, here = clone
+    git(here, "rm", "-q", "-f", f"notebooks/{NAME}")
+    git(here, "commit", "-q", "-m", "not needed")
+    next_edition(origin, released("08"))
+    update_clone(here)
+    assert not (here / "notebooks" / NAME).exists()
+    next_edition(origin, edition("import math"), "newer")
+    update_clone(here)
     assert stored(here / "notebooks")["08-setup"] == "import math"
 
 
