@@ -2,7 +2,6 @@
 
 import ast
 
-import numpy as np
 import pytest
 import torch
 
@@ -10,7 +9,7 @@ from course_utils.checks import check, use
 from course_utils.exercises import of_lesson
 from course_utils.exercises.base import judge
 from course_utils.observing import observe
-from tests.exercises.harness import accepts
+from tests.exercises.harness import accepts, detached, in_numpy
 
 LESSONS = [f"{number:02d}" for number in range(19)]
 EXERCISES = [exercise for lesson in LESSONS for exercise in of_lesson(lesson)]
@@ -48,28 +47,6 @@ def test_unknown_exercise_is_named_with_the_legal_ones():
 # --- what `use` hands on ----------------------------------------------------------------------
 
 
-def _tree(f, value):
-    if isinstance(value, torch.Tensor):
-        return f(value)
-    if isinstance(value, list | tuple):
-        return type(value)(_tree(f, part) for part in value)
-    return {k: _tree(f, v) for k, v in value.items()} if isinstance(value, dict) else value
-
-
-def _in_numpy(reference):
-    """The reference as somebody writes it in NumPy: it cannot read a tensor with a gradient."""
-
-    def answer(*inputs):
-        _tree(np.asarray, inputs)
-        return _tree(lambda tensor: tensor.detach().numpy()[()], reference(*inputs))
-
-    return answer
-
-
-def _detached(reference):
-    return lambda *inputs: _tree(torch.detach, reference(*inputs))
-
-
 def _asked(exercise):
     """The inputs of every call that judging makes."""
     found = []
@@ -104,7 +81,7 @@ def _kinds(function, inputs, gradient, dtype):
 
 
 @every
-@pytest.mark.parametrize("wrapped", [_in_numpy, _detached])
+@pytest.mark.parametrize("wrapped", [in_numpy, detached])
 def test_use_hands_on_what_later_cells_can_use(exercise, wrapped, capsys):
     handed = use(exercise.id, wrapped(exercise.reference))
     for inputs in _asked(exercise)[::4]:

@@ -1,8 +1,8 @@
 """What the kernel of a stored lesson proves once its cells have run.
 
-`closing` is two cells that `test_stored.py` puts at a lesson's end: with the references in the
-students' place every check says PASS, and every control, moved once to its other end, draws another
-picture.
+`closing` is three cells that `test_stored.py` puts at a lesson's end: with the references in the
+students' place every check says PASS; every control, moved once to its other end, draws another
+picture; and with answers in NumPy, which pass as well, the cells that read them run on.
 """
 
 import gc
@@ -11,16 +11,19 @@ import nbformat
 from nbformat import NotebookNode
 
 from course_utils import exercises
-from course_utils.checks import check
+from course_utils.checks import check, use
 from course_utils.widgets import Explorer
-from tests.notebooks.lessons import CONTROLS, calls
+from tests.exercises.harness import in_numpy
+from tests.notebooks.lessons import CONTROLS, LESSONS, calls, code_cells, tags
+from tests.notebooks.names import names_of
 
 
 def closing(lesson: str, cells: list[NotebookNode]) -> list[NotebookNode]:
-    """The two cells for a lesson ("05") with these cells."""
+    """The three cells for a lesson ("05") with these cells."""
     code = [cell.source for cell in cells if cell.cell_type == "code"]
     figures = sum(name in CONTROLS for source in code for name, _ in calls(source))
-    proofs = (f"references({lesson!r}, globals())", f"controls({figures})")
+    proofs = [f"references({lesson!r}, globals())", f"controls({figures})"]
+    proofs += [f"answers_in_numpy({lesson!r}, globals())"]
     start = "from tests.notebooks import afterwards\nafterwards."
     return [nbformat.v4.new_code_cell(start + proof) for proof in proofs]
 
@@ -31,6 +34,21 @@ def references(lesson: str, space: dict) -> None:
         exec(exercise.solution, space)
         shown = check(exercise.id, space[exercise.name], record=False)
         assert shown.verdict.status == "PASS", shown
+
+
+def answers_in_numpy(lesson: str, space: dict) -> None:
+    """The cells that read an answer run with it in NumPy; what trains, trains on a reference."""
+    answers = exercises.of_lesson(lesson)
+    for exercise in answers:
+        space[exercise.name] = use(exercise.id, in_numpy(exercise.reference))
+    names = {exercise.name for exercise in answers}
+    cells = [cell for path in LESSONS if path.name[:2] == lesson for cell in code_cells(path)]
+    for cell in cells:
+        hands_on = "use" in dict(calls(cell.source))
+        if hands_on or tags(cell) & {"train", "exercise", "check-answer"}:
+            continue
+        if names & names_of(cell.source).reads:
+            exec(compile(cell.source, cell.id, "exec"), space)
 
 
 def controls(figures: int) -> None:
