@@ -116,6 +116,6 @@ def _refuse_answers(source: Path, data: bytes) -> None:
         match = OURS.fullmatch(cell.id)
         if match and match[1] == "answer" and cell.source != exercises.find(match[2]).stub:
             raise ValueError(
-                f"{cell.id} in {source} is not the stub: `git checkout {source.name}` there, or "
-                f"`make sync LESSON={match[3]}`, brings it back"
+                f"{cell.id} in {source} is not the stub: `make edit LESSON={match[3]}`, then `make "
+                f"sync LESSON={match[3]}`, puts the stub there and keeps the rest of the lesson"
             )
