@@ -119,7 +119,7 @@ class Explorer:
 
     def __init__(self, plot: Callable[..., Picture], controls: dict[str, Any]) -> None:
         self.plot, self.controls = plot, controls
-        self.stage: dict = {}
+        self.figures: dict = {}
         self.handle: Any = None
         self.page: Any = None
         self.box: Any = None
@@ -165,7 +165,7 @@ class Explorer:
         for control in self.controls.values():
             control.unobserve(self.redraw, names="value")
         self.pictures.close()
-        self.stage.clear()
+        self.figures.clear()
         for part in (self.box, self.page):
             if part is not None:
                 part.close()
@@ -175,7 +175,7 @@ class Explorer:
         return {name: control.value for name, control in self.controls.items()}
 
     def _picture(self, values: dict) -> Picture:
-        with reused_figures(self.stage):
+        with reused_figures(self.figures):
             return self.plot(**values)
 
     def _drawn(self, values: dict) -> Mime:
@@ -234,23 +234,23 @@ def live(steps: Iterator, draw: Callable[[list], Picture], seconds: float = 1.0)
 
     The last picture, of all records, is what the stored notebook shows.
     """
-    handle, stage, seen, drawn = None, {}, [], -math.inf
+    handle, figures, seen, drawn = None, {}, [], -math.inf
     try:
         for step in steps:
             seen.append(step)
             yield step
             if time.monotonic() - drawn >= seconds:
-                handle, drawn = _draw(draw, seen, handle, stage), time.monotonic()
+                handle, drawn = _draw(draw, seen, handle, figures), time.monotonic()
     finally:
         if seen:
-            _draw(draw, seen, handle, stage, palette=True)
+            _draw(draw, seen, handle, figures, palette=True)
 
 
 def _draw(
-    draw: Callable[[list], Picture], seen: list, handle: Any, stage: dict, palette: bool = False
+    draw: Callable[[list], Picture], seen: list, handle: Any, figures: dict, palette: bool = False
 ) -> Any:
     handle = handle or _empty_display()
-    with reused_figures(stage):
+    with reused_figures(figures):
         show(draw(seen), handle, palette=palette)
     return handle
 

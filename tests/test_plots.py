@@ -60,8 +60,8 @@ def test_a_plot_function_is_pure_draws_labels_and_describes(function):
     assert Image.fromarray(shown).getcolors(maxcolors=5) is None, "blank"
     assert shown.shape[1] <= 1200, "wider than a projector in presentation size"
 
-    stage: dict = {}
-    with reused_figures(stage):
+    figures: dict = {}
+    with reused_figures(figures):
         assert np.array_equal(pixels(function(), palette=False), shown), "not a pure function"
         for values in moved(function):
             pixels(function(), palette=False)
@@ -115,13 +115,13 @@ def line_to(height: float) -> Picture:
 
 
 def test_a_reused_figure_looks_as_a_fresh_one():
-    stage: dict = {}
-    with reused_figures(stage):
+    figures: dict = {}
+    with reused_figures(figures):
         line_to(1.0)
         first = line_to(4.0)
         pixels(first)
         again = line_to(2.0)
-    assert again.figure is first.figure and len(stage) == 1
+    assert again.figure is first.figure and len(figures) == 1
     assert line_to(2.0).figure is not first.figure
     assert again.figure.axes[0].lines[0].get_ydata()[1] == 2.0
 
@@ -148,9 +148,9 @@ def test_a_figure_is_drawn_as_matplotlib_saves_it():
 
 
 def test_a_quick_redraw_follows_limits_labels_and_ticks():
-    stage: dict = {}
+    figures: dict = {}
     for top, name, ticks in [(1, "x", [0, 1]), (2, "x", [0, 1]), (2, "y", [0, 1]), (2, "y", [1])]:
-        with reused_figures(stage):
+        with reused_figures(figures):
             figure, ((ax,),) = subplots(width=3, height=2)
             ax.plot([0, 1], [0, 1])
             ax.set(ylim=(0, top), xlabel=name, xticks=ticks, title=f"to {top}")

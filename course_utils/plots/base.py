@@ -57,7 +57,7 @@ STYLE = {
     "image.interpolation": "nearest",
 }
 PALETTE_COLOURS = 128
-_stage: ContextVar[dict | None] = ContextVar("stage", default=None)
+_figures: ContextVar[dict | None] = ContextVar("figures", default=None)
 
 
 @dataclass(frozen=True)
@@ -80,27 +80,27 @@ def subplots(
     Options go to `Figure.subplots`. Inside `reused_figures` the same request gets the same figure
     back, cleared and with its layout kept: a third of a redraw is spent on finding the layout.
     """
-    stage, key = _stage.get(), (rows, columns, width, height, repr(options))
-    if stage is not None and key in stage:
-        figure, axes = stage[key]
+    figures, key = _figures.get(), (rows, columns, width, height, repr(options))
+    if figures is not None and key in figures:
+        figure, axes = figures[key]
         _clear(figure, axes)
         figure.set_layout_engine("none")  # keeps the positions of the first drawing
         return figure, axes
     figure = _new_figure()(figsize=(width, height))
     axes = figure.subplots(rows, columns, squeeze=False, **options)
-    if stage is not None:
-        stage[key] = figure, axes
+    if figures is not None:
+        figures[key] = figure, axes
     return figure, axes
 
 
 @contextlib.contextmanager
-def reused_figures(stage: dict) -> Iterator[None]:
-    """Let `subplots` keep its figures in `stage` between calls of a plot function."""
-    token = _stage.set(stage)
+def reused_figures(figures: dict) -> Iterator[None]:
+    """Let `subplots` keep its figures in `figures` between calls of a plot function."""
+    token = _figures.set(figures)
     try:
         yield
     finally:
-        _stage.reset(token)
+        _figures.reset(token)
 
 
 def show(picture: Picture, handle: object = None, palette: bool = True) -> None:
