@@ -22,7 +22,7 @@ def test_lessons_that_changed_are_live_first():
 
 def test_files_name_the_lessons_that_they_belong_to():
     files = [
-        "course_utils/exercises/lesson06_sampling.py",
+        "course_utils/exercises/lesson06_latents.py",
         "tests/exercises/test_lesson12_bound.py",
         "course_utils/exercises/base.py",
         "notebooks/09_training_gans.ipynb",

@@ -1,6 +1,6 @@
 """Exercises of lesson 06, the VAE: properties of a right answer, hints, references.
 
-Those on gradient estimators and on latents (06-e3, 06-e5, 06-e6) are in lesson06_sampling.py.
+Those on gradient estimators and on latents (06-e3, 06-e5, 06-e6) are in lesson06_latents.py.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Figures of lesson 12, first half: two latents, the forward process, its reverse, the bound."""
+"""Figures of lesson 12 on the chain: two latents, the forward process, its reverse, the bound."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""Figures of lesson 12, second half: the posterior, the cost of a step, targets, weights."""
+"""Figures of lesson 12 on the objective: the posterior, the cost of a step, targets, weights."""
 
 import numpy as np
 import torch
