@@ -161,6 +161,26 @@ def seed_violations(modules: dict[str, str]) -> list[str]:
     return [p for p, text in modules.items() if p.startswith("plots/") and sets.search(text)]
 
 
+def encoding_violations(modules: dict[str, str]) -> list[str]:
+    """Texts read or written in the encoding of the system, which on Windows is not UTF-8."""
+    wrong = []
+    for path, source in modules.items():
+        for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
+            name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+            named = {keyword.arg for keyword in call.keywords}
+            given = [ast.unparse(argument) for argument in call.args]
+            system = {
+                "open": isinstance(call.func, ast.Name) and not re.search("b", " ".join(given[1:])),
+                "read_text": not given,
+                "write_text": len(given) < 2,
+                "run": "text" in named,
+                "Popen": "text" in named,
+            }
+            if system.get(name) and "encoding" not in named:
+                wrong.append(f"{path}:{call.lineno} {name} names no encoding")
+    return wrong
+
+
 def test_a_module_imports_only_from_layers_above():
     assert layer_violations(sources()) == []
 
@@ -171,6 +191,10 @@ def test_modules_and_functions_stay_readable_in_one_sitting():
 
 def test_every_public_function_of_a_family_names_its_source():
     assert source_violations(sources()) == []
+
+
+def test_texts_are_utf8_on_every_system():
+    assert encoding_violations(sources()) == []
 
 
 def test_only_the_runtime_asks_about_accelerators():
@@ -266,3 +290,10 @@ def test_a_missing_source_is_found():
 def test_a_planted_question_about_cuda_is_found():
     asking = "d = 'cuda' if torch.cuda.is_available() else 'cpu'"
     assert accelerator_violations({"gan.py": asking, "runtime.py": asking}) == ["gan.py"]
+
+
+def test_a_planted_text_without_an_encoding_is_found():
+    planted = 'open("x")\npath.read_text()\npath.write_text(text)\nrun(command, text=True)'
+    assert len(encoding_violations({"a.py": planted})) == 4
+    named = 'open("x", "rb")\npath.read_text("utf-8")\nopen("x", encoding="utf-8")\npath.open("w")'
+    assert encoding_violations({"a.py": named}) == []

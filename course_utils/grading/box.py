@@ -75,7 +75,7 @@ def available() -> str | None:
         return f"no sandbox: {reason}"
     trial = [*_walls(Limits(), None), sys.executable, "-I", "-c", "pass"]
     try:
-        run = subprocess.run(trial, capture_output=True, text=True, timeout=60, check=False)
+        run = subprocess.run(trial, capture_output=True, encoding="utf-8", timeout=60)
     except OSError as error:
         return f"no sandbox: {error}"
     except subprocess.TimeoutExpired:

@@ -142,7 +142,7 @@ def _run(shell: InteractiveShell, source: str, hidden: bool = False) -> Raised |
         if hidden:
             exec(marshal.loads(bytes.fromhex(source)), shell.user_ns)
             return None
-        with open(os.devnull, "w") as null:
+        with open(os.devnull, "w", encoding="utf-8", errors="replace") as null:
             with contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
                 result = RUN_CELL(shell, source, store_history=False)
         error = result.error_before_exec or result.error_in_exec

@@ -81,7 +81,7 @@ def gpus() -> list[str]:
         return []
     query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
     try:
-        listed = subprocess.run(query, capture_output=True, text=True, timeout=30)
+        listed = subprocess.run(query, capture_output=True, encoding="utf-8", timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return []
     return listed.stdout.strip().splitlines() if listed.returncode == 0 else []
