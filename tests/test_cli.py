@@ -61,7 +61,7 @@ def test_solve_prints_where_the_solved_copy_is():
     assert solved.name.startswith("05_elbo") and solved.is_file()
     assert "NotImplementedError" not in "".join(
         "".join(cell["source"])
-        for cell in json.loads(solved.read_text())["cells"]
+        for cell in json.loads(solved.read_text("utf-8"))["cells"]
         if cell["id"].startswith("answer-")
     )
 
@@ -115,7 +115,8 @@ def test_lab_serves_the_start_page_at_the_address_it_prints(tmp_path):
             server.terminate()
             server.wait(timeout=20)
     assert "JupyterLab" in page
-    assert str(tmp_path / "CONFIG_DIR" / "lab" / "user-settings") in page, "the user's, as before"
+    settings = json.dumps(str(tmp_path / "CONFIG_DIR" / "lab" / "user-settings"))
+    assert settings in page, "the user's, as before"
     assert "apputils-extension:announcements" in page, "it is disabled: no question about news"
 
 

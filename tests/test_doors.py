@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from course_utils.setup import install
+from tests.conftest import require
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -35,6 +36,8 @@ esac
 @pytest.fixture
 def checkout(tmp_path) -> Path:
     """A folder with the Makefile, and a PATH folder with no Python in it."""
+    unix = os.name == "posix" and shutil.which("make") is not None
+    require("make", unix, "the Makefile is for Unix")
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "bin").mkdir()
@@ -164,6 +167,7 @@ def test_an_index_that_is_silent_costs_the_time_limit_only(monkeypatch):
     assert time.monotonic() - start < 1
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a script of the Unix shell stands in for a tool")
 def test_a_gpu_counts_only_if_the_driver_lists_it(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert install.gpus() == []

@@ -27,6 +27,11 @@ UNIMPORTED = {"ipykernel", "jsonschema"}  # the lessons' kernel; held back for t
 distributions = functools.cache(packages_distributions)  # a second to find out
 
 
+def plain(name: str) -> str:
+    """The name of a distribution as constraints.txt has it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def imported(*sources: str) -> set[str]:
     """The names, as a pin has them, of the packages that sources import, anywhere in them."""
     known = {**distributions(), "course_utils": [], "tests": []}
@@ -37,7 +42,7 @@ def imported(*sources: str) -> set[str]:
             modules = [str(node.module)]
         for name in {module.partition(".")[0] for module in modules}:
             if name not in sys.stdlib_module_names:
-                found |= {package.lower() for package in known.get(name, [f"{name}?"])}
+                found |= {plain(package) for package in known.get(name, [f"{name}?"])}
     return found
 
 
@@ -108,7 +113,7 @@ def test_what_is_installed_here_is_what_the_constraints_say():
     while waiting:
         asked = waiting.pop()
         package = distribution(asked.name)
-        name = re.sub(r"[-_.]+", "-", package.name).lower()
+        name = plain(package.name)
         if name not in found:
             found[name] = package.version
             waiting += needs(package, asked.extras)

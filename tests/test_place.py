@@ -74,7 +74,10 @@ def test_a_long_name_is_written(tmp_path):
 def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path):
     file, link = tmp_path / "elsewhere" / "file.txt", tmp_path / "link.txt"
     place.write_whole(file, "old")
-    link.symlink_to(file)
+    try:
+        link.symlink_to(file)
+    except OSError as error:  # Windows asks for a right that not everyone has
+        pytest.skip(f"no links here: {error}")
     place.write_whole(link, "new")
     assert link.is_symlink() and file.read_text() == "new"
     with pytest.raises(FileExistsError):

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -79,7 +80,9 @@ def test_what_goes_wrong_is_one_line(arguments, told, tmp_path):
     named = {"FOLDER": str(folder), "FILE": str(file), "OUT": str(tmp_path / "out")}
     for short, long in named.items():
         arguments = [argument.replace(short, long) for argument in arguments]
-        told = told.replace(short, long)
+        told = str(Path(told.replace(short, long))) if short in told else told
+    if sys.platform == "win32" and arguments[0] == "grade":
+        told = "no grading on Windows"
     code, text = run(*arguments)
     assert code == 1 and told in text and len(text.splitlines()) == 1, text
     assert text.startswith("course: ") and file.read_text() == ""

@@ -1,5 +1,6 @@
 """`course grade`: from a folder of uploads to grades and feedback, by what the others provide."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,8 @@ def grade_class(submissions: Path, out: Path, plan: Plan) -> str:
     worksheet = tables.Worksheet(plan.worksheet) if plan.worksheet else None
     if plan.sandbox and (why := box.available()) is not None:
         raise ValueError(f"{why}: {box.REMEDY}")
+    if sys.platform == "win32":
+        raise ValueError(f"no grading on Windows, --no-sandbox or not: {box.REMEDY}")
     if out.resolve() == submissions.resolve():
         raise ValueError(f"--out {out} is the folder of the submissions; legal: any other one")
     (out / "notebooks").mkdir(parents=True, exist_ok=True)
@@ -55,7 +58,7 @@ def grade_class(submissions: Path, out: Path, plan: Plan) -> str:
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
     """In this block no other run writes to the journal; a killed run leaves it free."""
-    import fcntl  # not on Windows, where this module is still to say why it refuses
+    import fcntl  # not on Windows, where `grade_class` refuses
 
     with (out / "journal.jsonl").open("ab") as journal:
         try:

@@ -250,6 +250,9 @@ def test_without_a_sandbox_it_refuses_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr(box.sys, "platform", "darwin")
     with pytest.raises(ValueError, match=r"no sandbox on darwin: .*Linux virtual machine"):
         grade_class(place, tmp_path / "out", Plan())
+    monkeypatch.setattr(box.sys, "platform", "win32")
+    with pytest.raises(ValueError, match="no grading on Windows, --no-sandbox or not"):
+        grade_class(place, tmp_path / "out", Plan(sandbox=False))
     assert not (tmp_path / "out").exists()
 
 
