@@ -47,7 +47,9 @@ def grade_class(submissions: Path, out: Path, plan: Plan) -> str:
     if plan.sandbox and (why := box.available()) is not None:
         raise ValueError(f"{why}: {box.REMEDY}")
     if sys.platform == "win32":
-        raise ValueError(f"no grading on Windows, --no-sandbox or not: {box.REMEDY}")
+        raise ValueError(
+            "no grading on Windows, --no-sandbox or not: grade in WSL, on Linux or macOS"
+        )
     if out.resolve() == submissions.resolve():
         raise ValueError(f"--out {out} is the folder of the submissions; legal: any other one")
     (out / "notebooks").mkdir(parents=True, exist_ok=True)
