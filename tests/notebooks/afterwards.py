@@ -12,10 +12,10 @@ from nbformat import NotebookNode
 
 from course_utils import exercises
 from course_utils.checks import check, use
+from course_utils.notebook.names import names_of, parsed
 from course_utils.widgets import Explorer
 from tests.exercises.harness import in_numpy
 from tests.notebooks.lessons import CONTROLS, LESSONS, calls, code_cells, tags
-from tests.notebooks.names import names_of
 
 
 def closing(lesson: str, cells: list[NotebookNode]) -> list[NotebookNode]:
@@ -47,7 +47,7 @@ def answers_in_numpy(lesson: str, space: dict) -> None:
         hands_on = "use" in dict(calls(cell.source))
         if hands_on or tags(cell) & {"train", "exercise", "check-answer"}:
             continue
-        if names & names_of(cell.source).reads:
+        if names & names_of(parsed(cell.source)).reads:
             exec(compile(cell.source, cell.id, "exec"), space)
 
 
