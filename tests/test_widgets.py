@@ -335,7 +335,7 @@ def test_nothing_more_is_drawn_ahead_when_a_cell_has_run(shell):
 
 def test_a_held_key_draws_nothing_ahead(monkeypatch):
     plot = Drawn()
-    monkeypatch.setattr(pictures, "PAUSE", 0.2)
+    monkeypatch.setattr(pictures, "PAUSE", 0.6)
     made = explorer(plot, mean=slider(0.0, 1.0, 0.1, "mean"))
 
     async def hold():

@@ -187,7 +187,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
     boxes = children(killed.pid)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in boxes), 10)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in boxes))
     before = journal.read_bytes()
     assert before.count(b"\n") < 4 and not (out / "grades.csv").exists()
     with journal.open("ab") as stream:
