@@ -62,6 +62,7 @@ def present(
     playlist: Annotated[str, typer.Option(help="A deck: PKU, BU, E1, E2, FUD.")] = "",
     block: Annotated[int, typer.Option(min=1, help="Which block of the deck.")] = 1,
     light: Annotated[bool, typer.Option("--light/--dark", help="The colours.")] = True,
+    stored: Annotated[bool, typer.Option("--stored", help="Run nothing until F9.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="The first port to try.")] = 8888,
     browser: Annotated[bool, typer.Option(help="Open a browser, where there is one.")] = True,
 ) -> None:
@@ -70,23 +71,21 @@ def present(
 
     if bool(lesson) == bool(playlist):
         fail("name a lesson (course present 05) or a deck (course present --playlist PKU)")
-    number = lesson.zfill(2)
     if playlist:
         route = decks.route_of_block(playlist, block)
     else:
-        route = decks.route_of_lesson(number)
+        route = decks.route_of_lesson(lesson.zfill(2))
     first = decks.first_of(route, section)
     with tempfile.TemporaryDirectory() as folder:
-        options = lab.prepare(Path(folder), route, section, bool(lesson), not light)
+        told = lab.plan(route, section, bool(lesson), stored)
+        options = lab.prepare(Path(folder), told, not light)
         address = f"/doc/tree/{first.notebook.relative_to(ROOT).as_posix()}"
-        say("PageDown, PageUp step, Shift: section; F7 exercises, F8 notes, F9 kernel, F10 code")
+        say("PageDown, PageUp, Shift; F6 side paths, F7 exercises, F8 notes, F9 kernel, F10 code")
         _serve("127.0.0.1", port, address, browser, options)
 
 
 @app.command()
-def playlist(
-    deck: Annotated[str, typer.Argument(help="PKU, BU, E1, E2 or FUD.")],
-) -> None:
+def playlist(deck: Annotated[str, typer.Argument(help="PKU, BU, E1, E2 or FUD.")]) -> None:
     """List a deck's blocks: their sections, the minutes, what is not built yet."""
     from course_utils.present import decks
 
@@ -111,9 +110,7 @@ def progress(
 
 
 @app.command()
-def solve(
-    lesson: Annotated[str, typer.Argument(help="Its number: 05.")],
-) -> None:
+def solve(lesson: Annotated[str, typer.Argument(help="Its number: 05.")]) -> None:
     """Write a copy of a lesson with every exercise solved, and print where it is."""
     from course_utils.notebook.authoring import solve as write
 
@@ -157,11 +154,12 @@ def release(
 def handout(
     lessons: Annotated[list[str], typer.Argument(help="Their numbers: 05 06.")],
     to: Annotated[Path, typer.Option(help="The folder.")] = ROOT / "build" / "handout",
+    core: Annotated[bool, typer.Option("--core", help="Without the side paths.")] = False,
 ) -> None:
     """Write a lesson as one page to read or to print, and print its path."""
     from course_utils.notebook.handout import write
 
-    for path in write([lesson.zfill(2) for lesson in lessons], to):
+    for path in write([lesson.zfill(2) for lesson in lessons], to, core):
         say(path)
 
 

@@ -108,6 +108,25 @@ def test_a_stored_lesson_is_one_file_with_every_picture_in_words(path):
     assert [note for note in notes if note and note[:30] in text] == []
 
 
+def test_side_paths_can_be_left_out():
+    aside = {"tags": ["deeper"]}
+    cells = [
+        new_markdown_cell("## 05.1 The bound\n\nCORE ONE"),
+        new_markdown_cell("### Deeper: another proof\n\nASIDE", metadata=aside),
+        new_code_cell("aside()", metadata=aside, outputs=[picture("a picture of the aside")]),
+        new_markdown_cell("CORE TWO"),
+    ]
+    notebook, source = new_notebook(cells=cells), Path("notebooks", "05_elbo.ipynb")
+    whole, core = (shown_and_listed(notebook, source, core) for core in (False, True))
+    found = ["CORE ONE", "CORE TWO", "ASIDE", "another proof", "aside</span>", "of the aside"]
+    assert [text in whole for text in found] == [True] * 6
+    assert [text in core for text in found] == [True, True] + [False] * 4
+
+
+def shown_and_listed(notebook, source, core) -> str:
+    return handout.page(notebook, source, set(), core).partition("<nav")[2]
+
+
 def test_what_a_browser_would_fetch_is_found():
     planted = (
         '<script src="https://a.org/x.js"></script><link href="b.css"><img src="c.png">'

@@ -73,7 +73,8 @@ def test_nothing_of_the_users_own_jupyter_is_written(tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_CONFIG_DIR", "/the/users/own")
     monkeypatch.setenv("COURSE_FIGURES", "light")
     route = decks.route_of_lesson("05")
-    lab.prepare(tmp_path, route, "05.3", whole=True, dark=True)
+    told = lab.plan(route, "05.3", whole=True, stored=False)
+    lab.prepare(tmp_path, told, dark=True)
     for name in ("JUPYTERLAB_SETTINGS_DIR", "IPYTHONDIR", "JUPYTER_CONFIG_DIR"):
         assert os.environ[name].startswith(str(tmp_path))
     page = json.loads((tmp_path / "labconfig" / "page_config.json").read_text())

@@ -32,10 +32,11 @@ FETCHES = re.compile(r"""url\(\s*["']?(?!data:|#)|@import""", re.IGNORECASE)
 STILL = "A still picture: the sliders and choices are in the notebook."
 
 
-def write(lessons: list[str], folder: Path) -> list[Path]:
+def write(lessons: list[str], folder: Path, core: bool = False) -> list[Path]:
     """Write a page for each lesson ("05", "start_here") into `folder`; returns their paths.
 
-    A page that an earlier call wrote is replaced, in one step.
+    A page that an earlier call wrote is replaced, in one step. With `core` the side paths, which
+    are the cells tagged `deeper`, are left out.
 
     Raises:
         ValueError: no such lesson, a picture without alt text, something that would be fetched or
@@ -47,25 +48,31 @@ def write(lessons: list[str], folder: Path) -> list[Path]:
         if target.exists() and f'content="{MARK}"' not in target.read_text("utf-8", "replace"):
             raise ValueError(f"{target} is there already and is no handout: move it, or use --to")
     beside = {target.name for target in targets} | {path.name for path in folder.glob("*.html")}
-    pages = [page(nbformat.read(source, 4), source, beside) for source in sources]
+    pages = [page(nbformat.read(source, 4), source, beside, core) for source in sources]
     folder.mkdir(parents=True, exist_ok=True)
     for target, text in zip(targets, pages, strict=True):
         write_whole(target, text)
     return targets
 
 
-def page(notebook: NotebookNode, source: Path, beside: set[str]) -> str:
-    """The HTML page of a notebook read from `source`; `beside` names the pages it may link to."""
+def page(notebook: NotebookNode, source: Path, beside: set[str], core: bool = False) -> str:
+    """The HTML page of a notebook read from `source`; `beside` names the pages it may link to.
+
+    With `core`, without the cells tagged `deeper`.
+    """
     from jinja2 import Template
     from nbconvert.filters import Highlight2HTML
     from pygments.formatters import HtmlFormatter
 
     mathjax, headings, cells, coloured = _mathjax(), [], [], Highlight2HTML()
     for cell in normalised(notebook).cells:
+        tags = set(cell.metadata.get("tags", []))
+        if core and "deeper" in tags:
+            continue
         if cell.cell_type == "markdown":
             cells.append({"text": _markdown(cell, source, beside, headings)})
         elif cell.cell_type == "code":
-            drawing = not {"figure", "widget"}.isdisjoint(cell.metadata.get("tags", []))
+            drawing = not {"figure", "widget"}.isdisjoint(tags)
             shown = {"code": coloured(cell.source), "outputs": list(_outputs(cell))}
             cells.append(shown | {"drawing": drawing})
     title = next((text for level, _, text in headings if level == 1), source.stem)

@@ -26,23 +26,33 @@ DISABLED = (
 )
 
 
-def prepare(folder: Path, route: list[Section], start: str, whole: bool, dark: bool) -> list[str]:
+def plan(route: list[Section], start: str, whole: bool, stored: bool) -> str:
+    """What presenter.js is told in the page's configuration.
+
+    Args:
+        route: the sections to walk.
+        start: the section to open first; "" is the first page.
+        whole: also the pages that belong to no section: a lesson's head and its end.
+        stored: show the stored outputs and run nothing, until F9.
+    """
+    stops = [{**vars(s), "notebook": s.notebook.relative_to(ROOT).as_posix()} for s in route]
+    told = {"launch": secrets.token_hex(8), "route": stops, "start": start, "whole": whole}
+    return json.dumps({**told, "stored": stored})
+
+
+def prepare(folder: Path, told: str, dark: bool) -> list[str]:
     """Write extension and settings into `folder`, set the environment; returns server options.
 
     Args:
         folder: an empty folder that lives as long as the server.
-        route: the sections to walk.
-        start: the section to open first; "" is the first page.
-        whole: also the pages that belong to no section: a lesson's head and its end.
+        told: the plan.
         dark: the dark theme.
     """
     theme = {"theme": "JupyterLab Dark" if dark else "JupyterLab Light"}
     for name, values in {**SETTINGS, "apputils-extension/themes": theme}.items():
         setting = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         _write(setting, json.dumps(values))
-    stops = [{**vars(s), "notebook": s.notebook.relative_to(ROOT).as_posix()} for s in route]
-    plan = {"launch": secrets.token_hex(8), "route": stops, "start": start, "whole": whole}
-    page = {"coursePresent": json.dumps(plan), "disabledExtensions": dict.fromkeys(DISABLED, True)}
+    page = {"coursePresent": told, "disabledExtensions": dict.fromkeys(DISABLED, True)}
     _write(folder / "labconfig" / "page_config.json", json.dumps(page))
     extension = folder / "labextensions" / NAME
     build = {"load": "static/presenter.js", "extension": "./extension"}

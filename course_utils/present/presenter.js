@@ -39,7 +39,8 @@
   let place = null; // { stop: index into plan.route, id: the first cell of the page }
   let busy = 0; // counts the runs: a newer one ends an older one
   let notes = null;
-  let exercises = true; // F7 leaves them out
+  const leftOut = new Set(); // tags: pages that begin with such a cell are left out
+  const OPTIONAL = { deeper: ["Side paths", "F6"], exercise: ["Exercises", "F7"] };
   const ran = new Map(); // path -> ids of the cells that its present kernel has run
   const prepared = new Set(); // paths that are run as far as they will be before their page is shown
   const spent = {}; // section -> seconds
@@ -55,7 +56,8 @@
   const died = new Set(); // paths whose kernel died, and was not brought back by F9
   const panels = new Map(); // path -> NotebookPanel
 
-  function opensPage(cell, next) {
+  function opensPage(cell, next, before) {
+    if (has(cell, "deeper") !== has(before, "deeper")) return true; // a page is of one kind
     if (cell.model.type !== "markdown") return false;
     const text = source(cell);
     if (/^#{1,3} /.test(text) || has(cell, "step") || has(cell, "exercise")) return true;
@@ -68,7 +70,7 @@
     panel.content.widgets.forEach((cell, index, all) => {
       const head = cell.model.type === "markdown" && /^## (\d\d\.\d+)?/.exec(source(cell));
       if (head) section = head[1] ?? "";
-      if (index === 0 || opensPage(cell, all[index + 1])) pages.push({ section, cells: [] });
+      if (index === 0 || opensPage(cell, all[index + 1], all[index - 1])) pages.push({ section, cells: [] });
       pages.at(-1).cells.push(cell);
     });
     return pages;
@@ -101,7 +103,7 @@
   // The next page that is to be shown, or the same one where there is none.
   function beside(pages, at, by) {
     let to = at + by;
-    while (!exercises && pages[to] && has(pages[to].cells[0], "exercise")) to += by;
+    while (pages[to] && [...leftOut].some((tag) => has(pages[to].cells[0], tag))) to += by;
     return pages[to] ? to : at;
   }
 
@@ -162,9 +164,11 @@
     else say(by > 0 ? `This is the last step: ${minutes(plan.route)}.` : "This is the first step.");
   }
 
-  function leaveOut() {
-    exercises = !exercises;
-    say(exercises ? "With exercises." : "Exercises are left out; F7 brings them back.");
+  function leaveOut(tag) {
+    const [name, key] = OPTIONAL[tag];
+    const back = leftOut.delete(tag);
+    if (!back) leftOut.add(tag);
+    say(back ? `With ${name.toLowerCase()}.` : `${name} are left out; ${key} brings them back.`);
     remember();
     draw();
   }
@@ -223,7 +227,7 @@
   // What the page needs and this kernel has not run yet, in order.
   let preparing = true;
   async function ensure(page) {
-    if (preparing) return;
+    if (preparing || plan.stored) return;
     const { panel, path } = page;
     const missing = page.cells.filter((cell) => isCode(cell) && !done(path).has(cell.model.id));
     if (!missing.length) return;
@@ -275,6 +279,7 @@
     const started = Date.now();
     busy += 1;
     preparing = true;
+    plan.stored = false;
     forget(page.path);
     say("A new kernel starts …", true);
     closeDialogs();
@@ -320,7 +325,7 @@
       ran: [...done(path)],
       prepared: prepared.has(path),
     }]));
-    localStorage.setItem(MEMORY, JSON.stringify({ launch: plan.launch, place, spent, kernels, exercises }));
+    localStorage.setItem(MEMORY, JSON.stringify({ launch: plan.launch, place, spent, kernels, leftOut: [...leftOut] }));
   }
 
   // --- the bar and the notes -----------------------------------------------------------------------
@@ -399,7 +404,8 @@
     const act = !event.ctrlKey && !event.altKey && !event.metaKey && {
       PageDown: () => move(1, event.shiftKey),
       PageUp: () => move(-1, event.shiftKey),
-      F7: leaveOut,
+      F6: () => leaveOut("deeper"),
+      F7: () => leaveOut("exercise"),
       F8: openNotes,
       F9: revive,
       F10: () => document.body.classList.toggle("cp-code"),
@@ -464,7 +470,7 @@
     say("Opening …", true);
     remembered = lastPlace();
     Object.assign(spent, remembered.spent);
-    exercises = remembered.exercises ?? true;
+    for (const tag of remembered.leftOut ?? []) leftOut.add(tag);
     const first = plan.route.findIndex((stop) => stop.id === plan.start);
     const wanted = remembered.place ?? { stop: Math.max(0, first), id: "" };
     const order = [plan.route[wanted.stop].notebook, ...paths()];
@@ -474,7 +480,7 @@
       const pages = walk();
       show(pages[whereIn(pages)]);
     }
-    for (const path of new Set(order)) await prepareLesson(path);
+    if (!plan.stored) for (const path of new Set(order)) await prepareLesson(path);
     preparing = false;
     say("");
     refresh();

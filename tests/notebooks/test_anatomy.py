@@ -3,9 +3,11 @@
 import base64
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell
 from PIL import Image
 
 from course_utils import exercises
@@ -15,7 +17,7 @@ from tests.notebooks.lessons import LESSONS, NOTEBOOKS, code_cells, read, tags
 RELEASED = Path(__file__).with_name("released_ids.json")
 TAGS = {
     "setup", "figure", "step", "check", "nbval-check-output", "nbval-ignore-output", "widget",
-    "train", "exercise", "check-answer", "needed",
+    "train", "exercise", "check-answer", "needed", "deeper",
 }  # fmt: skip
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
@@ -119,6 +121,31 @@ def test_a_step_has_one_displayed_equation(path):
     for cell in read(path).cells:
         if "step" in tags(cell):
             assert cell.source.count("$$") == 2, f"{cell.id}: one displayed line per step"
+
+
+def without_heading(cells) -> list[str]:
+    """The first cells of side paths (runs of cells tagged `deeper`) whose heading is none."""
+    found, before = [], set()
+    for cell in cells:
+        begins = "deeper" in tags(cell) - before
+        head = re.match(r"#{3,} Deeper: \S", cell.source) and cell.cell_type == "markdown"
+        before = tags(cell)
+        if begins and not head:
+            found.append(cell.id)
+    return found
+
+
+@each_lesson
+def test_the_heading_of_a_side_path_says_so(path):
+    assert without_heading(read(path).cells) == []
+
+
+def test_a_side_path_without_its_heading_is_found():
+    aside = {"metadata": {"tags": ["deeper"]}}
+    core, code = new_markdown_cell("text"), new_code_cell("x = 1", **aside)
+    head = new_markdown_cell("### Deeper: a second proof", **aside)
+    bare = new_markdown_cell("### A second proof", **aside)
+    assert without_heading([core, head, code, core, bare, code, core, code]) == [bare.id, code.id]
 
 
 @each_lesson

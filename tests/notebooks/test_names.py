@@ -9,7 +9,7 @@ import pytest
 
 from course_utils import exercises
 from course_utils.notebook.file import OURS
-from tests.notebooks.lessons import LESSONS, NOTEBOOKS, code_cells
+from tests.notebooks.lessons import LESSONS, NOTEBOOKS, code_cells, tags
 from tests.notebooks.names import conflicts, live, names_but_use
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -42,6 +42,15 @@ def past_use(cells: list[tuple[str, str]], names: set[str]) -> dict[str, set[str
     return found
 
 
+def from_deeper(cells: list[tuple[str, str]], deeper: set[str]) -> dict[str, set[str]]:
+    """Id of a core cell -> the names that it reads and that only cells in `deeper` bind."""
+    parts = {cell_id: names_but_use(source) for cell_id, source in cells}
+    core = set().union(*(part.binds for cell_id, part in parts.items() if cell_id not in deeper))
+    aside = set().union(*(parts[cell_id].binds for cell_id in deeper)) - core
+    read = {cell_id: part.reads & aside for cell_id, part in parts.items() if cell_id not in deeper}
+    return {cell_id: names for cell_id, names in read.items() if names}
+
+
 def numbered(*sources: str) -> list[tuple[str, str]]:
     return [(f"cell {number}", source) for number, source in enumerate(sources, start=1)]
 
@@ -55,6 +64,13 @@ def test_a_name_that_cells_share_is_bound_by_one_of_them(path):
 def test_no_cell_reads_an_answer_but_through_use(path):
     names = {exercise.name for exercise in exercises.of_lesson(path.name[:2])}
     assert names and past_use(solved_cells(path), names) == {}
+
+
+@each_lesson
+def test_no_core_cell_reads_a_name_of_a_side_path(path):
+    """A lesson makes sense without the cells tagged `deeper`."""
+    deeper = {cell.id for cell in code_cells(path) if "deeper" in tags(cell)}
+    assert from_deeper(solved_cells(path), deeper) == {}
 
 
 @each_lesson
@@ -119,6 +135,22 @@ SOUND = {
     ],
     "the same import": ["from math import pi", "from math import pi\nprint(pi)", "print(pi)"],
 }
+
+
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        (["x = 1", "y = 2", "y + x"], {"cell 3": {"y"}}),
+        (["x = 1", "def y():\n    return 2", "[y() for _ in 'ab']"], {"cell 3": {"y"}}),
+        (["x = 1", "import numpy as y", "def f():\n    return y.pi"], {"cell 3": {"y"}}),
+        (["explore(lambda a: a * y)", "y = 2"], {"cell 1": {"y"}}),
+        (["x = 1", "y = x\ny + x", "x + 1"], {}),
+        (["import numpy as y", "import numpy as y", "y.pi"], {}),
+        (["x = 1", "y = 2", "y = 3\ny"], {}),
+    ],
+)
+def test_a_core_cell_that_reads_a_name_of_a_side_path_is_found(cells, found):
+    assert from_deeper(numbered(*cells), {"cell 2"}) == found
 
 
 USE = 'f = use("05-e1", f)'
