@@ -12,7 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.sync_api import Page, Route, sync_playwright
+from playwright.sync_api import Page, Route, expect, sync_playwright
+
+from course_utils.place import ROOT
+
+expect.set_options(timeout=60_000)  # a busy machine is slow; what comes earlier is not waited for
 
 from course_utils.setup.doctor import find_browser as browser_path
 
@@ -31,6 +35,13 @@ SERVER_FLAGS = [
     "--LabApp.news_url=None",
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
 ]
+COURSE = """
+import pathlib, sys
+from course_utils import place
+place.ROOT = pathlib.Path(sys.argv.pop(1))
+from course_utils.cli import main
+main()
+"""
 IDLE = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 
 
@@ -58,20 +69,23 @@ def server(folder: Path, state: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
         log.close()
 
 
 @contextlib.contextmanager
 def presenting(
-    state: Path, *arguments: str, port: int = 0
+    state: Path, *arguments: str, port: int = 0, root: Path = ROOT
 ) -> Iterator[tuple[str, subprocess.Popen]]:
-    """`course present ...` as a lecturer starts it; yields the address it prints and the server."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HOME": str(state)}
+    """`course present ...` as a lecturer starts it; yields the address it prints and the server.
+
+    What it prepares lies in a folder of `state`; `root` is where the course lies.
+    """
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HOME": str(state), "TMPDIR": str(state)}
     for name in ("DATA_DIR", "RUNTIME_DIR"):
         environment[f"JUPYTER_{name}"] = str(state / name.lower())
     environment["JUPYTER_TOKEN"] = TOKEN
-    command = [sys.executable, "-m", "course_utils", "present", *arguments, "--no-browser"]
+    command = [sys.executable, "-c", COURSE, str(root), "present", *arguments, "--no-browser"]
     command += ["--port", str(port or free_port())]
     with (state / "server.log").open("w") as log:
         pipes = {"stdout": subprocess.PIPE, "stderr": log, "text": True}
@@ -83,7 +97,7 @@ def presenting(
             yield address, process
         finally:
             process.terminate()
-            process.wait(timeout=20)
+            process.wait(timeout=60)
 
 
 @dataclass

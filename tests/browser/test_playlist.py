@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.jupyterlab import browser_path, page, presenting
-from tests.browser.test_presenter import begin, title
+from tests.browser.stage import RUN, begin, title
 from tests.conftest import require
 
 pytestmark = pytest.mark.browser
@@ -19,7 +19,7 @@ def test_a_block_of_a_deck_is_walked_across_lessons(tmp_path):
     ):
         begin(opened, address)
         assert "05.7" in title(opened)
-        opened.locator("#cp-said", has_text="Running").wait_for(timeout=90_000)  # both are open
+        opened.locator("#cp-said", has_text="Running").wait_for(timeout=RUN)  # both are open
         opened.keyboard.press("Shift+PageDown")
         expect(opened.locator("#cp-title")).to_contain_text("06.1")
         heading = opened.locator(".jp-Cell:visible h2").first
