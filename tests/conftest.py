@@ -36,8 +36,9 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The plots take minutes: they begin first, so that two workers end together."""
-    items.sort(key=lambda item: item.path.name != "test_plots.py")
+    """What takes a minute or more begins first, so that two workers end together."""
+    long = ("test_stored.py", "test_presenter.py", "test_layout.py", "test_plots.py")
+    items.sort(key=lambda item: long.index(item.path.name) if item.path.name in long else len(long))
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 `make test` takes eight seeds an exercise and presents two lessons live. Fifty seeds are for the
 lessons whose exercises or tests of these have changed; live are the lessons that have changed, then
-the others by turns, two a week. `make test PROVE=all` takes fifty and all; `PROVE=05,09` for two.
+the others by turns, two a week. Stored weights are judged in full where they have changed.
+`make test PROVE=all` takes fifty, all and in full; `PROVE=05,09` proves two lessons so.
 """
 
 import datetime
@@ -71,6 +72,7 @@ def by_turns(lessons: list[str], first: set[str], week: int, count: int = LIVE) 
 
 NAMED = asked(os.environ.get("PROVE", ""))
 WEEK = datetime.date.today().toordinal() // 7  # the same from a Sunday to the Saturday after it
+IN_FULL = NAMED == NUMBERS or any(file.startswith("assets/checkpoints/") for file in changed())
 FIFTY = sorted({*NAMED, *numbers(changed(), OF_EXERCISES)})
 LIVE_LESSONS = NAMED or by_turns(NUMBERS, numbers(changed(), OF_A_LESSON), WEEK)
 
@@ -82,6 +84,8 @@ def seeds(exercise_id: str) -> range:
 
 def told() -> str:
     """One line on what this run proves anew."""
-    fifty = f"{MANY} for lessons {', '.join(FIFTY)}, " if FIFTY else ""
+    if NAMED == NUMBERS:
+        return f"proves everything: {MANY} seeds an answer, every lesson live in the browser"
+    fifty = f" ({MANY} for lessons {', '.join(FIFTY)})" if FIFTY else ""
     live = ", ".join(LIVE_LESSONS)
-    return f"seeds: {fifty}{FEW} for the others; live in the browser: {live}; all: PROVE=all"
+    return f"proves with {FEW} seeds an answer{fifty}, lessons {live} live; PROVE=all: everything"

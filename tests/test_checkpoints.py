@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from course_utils.checkpoints import load_weights, publish
+from tests import prove
 
 FOLDER = Path(__file__).resolve().parents[1] / "assets" / "checkpoints"
 MANIFEST = json.loads((FOLDER / "MANIFEST.json").read_text("utf-8"))
@@ -55,12 +56,14 @@ def test_a_script_stores_its_model_and_leaves_the_other_entries(tmp_path):
 def test_the_weights_are_as_good_as_recorded_on_fresh_data(name):
     made = script(name)
     model = made["network"]()
-    assert off(made["metrics"](model), MANIFEST[name]["metrics"]), "untrained, and as good?"
+    if prove.IN_FULL:
+        assert off(made["metrics"](model), MANIFEST[name]["metrics"]), "untrained, and as good?"
     recorded = load_weights(FOLDER / name, model)["metrics"]
     assert recorded == MANIFEST[name]["metrics"]
     assert {p.dtype for p in model.parameters()} == {torch.float32}
-    again, fresh = made["metrics"](model), made["metrics"](model, seed=77)
-    assert off(again, recorded) == [] and off(fresh, recorded) == [], (again, fresh)
+    for seed in [{"seed": 77}, {}] if prove.IN_FULL else [{"seed": 77}]:
+        found = made["metrics"](model, **seed)
+        assert off(found, recorded) == [], found
 
 
 @each

@@ -3,7 +3,7 @@
 // JupyterLab loads this file as it is (there is no build step): an extension is a script that puts
 // a container with `init` and `get` into window._JUPYTERLAB. A page is a Markdown cell that opens a
 // step, and the cells up to the next such cell; all other cells are hidden by a class. Nothing is
-// written to the notebook. The plan (`presenter.prepare`) comes in the page's configuration.
+// written to the notebook. The plan (`lab.plan`) comes in the page's configuration.
 (() => {
   const NAME = "course-presenter";
   const STYLE = `

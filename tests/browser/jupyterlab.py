@@ -92,7 +92,8 @@ def presenting(
         process = subprocess.Popen(command, env=environment, **pipes)
         try:
             lines = iter(process.stdout.readline, "")
-            address = next(line.split()[-1] for line in lines if "JupyterLab is at" in line)
+            address = next((one.split()[-1] for one in lines if "JupyterLab is at" in one), "")
+            assert address, (state / "server.log").read_text()
             _wait_for(address, process)
             yield address, process
         finally:

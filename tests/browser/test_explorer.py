@@ -29,13 +29,21 @@ def line(mean: float = 0.5, kind: str = "line") -> Picture:
     ax.plot([0, mean], [0, height])
     return Picture(figure, f"a {kind} to {mean:g}, {height} high")
 
-widgets.explore(
+made = widgets.explore(
     line, mean=widgets.slider(0.0, 1.0, 0.05, "mean"), kind=widgets.choice(["line", "bar"], "kind")
 )
 """
 RUN = """async code => {
   const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
   await kernel.requestExecute({code}).done;
+}"""
+# How many pictures the page has been told of. A request with code would make it forget them.
+KNOWN = """async () => {
+  const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  const user_expressions = {x: 'len(made.pictures.told)'};
+  const request = {code: '', silent: true, store_history: false, user_expressions};
+  const reply = await kernel.requestExecute(request).done;
+  return Number(reply.content.user_expressions.x.data['text/plain']);
 }"""
 # Every description that a frame of the screen has shown since.
 WATCH = """() => {
@@ -76,7 +84,16 @@ def opened(lab, request):
 
 
 def says(figure: Locator, alt: str) -> None:
-    expect(figure).to_have_attribute("alt", alt, timeout=2000)
+    expect(figure).to_have_attribute("alt", alt)
+
+
+def wait_until_told(opened: Page, pictures: int) -> None:
+    """Those beside the one that is shown are drawn ahead, soon."""
+    for _ in range(300):
+        if opened.evaluate(KNOWN) >= pictures:
+            return
+        opened.wait_for_timeout(200)
+    raise AssertionError(f"the page never knew {pictures} pictures")
 
 
 def shown_since(opened: Page) -> list[str]:
@@ -100,7 +117,7 @@ def test_a_known_picture_is_shown_at_once_and_an_old_one_never(opened, lab):
     line, bar = (opened.get_by_role("button", name=kind) for kind in ("line", "bar"))
     handle.press("ArrowRight")
     says(figure, "a line to 0.55, 1 high")
-    opened.wait_for_timeout(2000)  # those beside it are drawn ahead
+    wait_until_told(opened, 4)  # itself, one to each side, the other kind
 
     with kernel_asleep(lab[0]):
         handle.press("ArrowRight")
@@ -136,4 +153,4 @@ def test_controls_have_names_and_states_and_the_figure_is_read_out(opened):
     expect(kinds.get_by_role("button", pressed=True)).to_have_text("bar")
     status = opened.locator(".jp-OutputArea [role=status]")
     expect(status).to_have_text("")
-    expect(status).to_have_text("a bar to 0.5, 1 high", timeout=5000)
+    expect(status).to_have_text("a bar to 0.5, 1 high")

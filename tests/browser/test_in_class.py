@@ -34,6 +34,8 @@ lessons:
   sections:
   - {id: "05.1", title: First, minutes: 5}
   - {id: "05.2", title: Second, minutes: 5}
+playlists:
+  PKU: {blocks: [["05.1", "05.2"]]}
 """
 SETUP = """
 import time

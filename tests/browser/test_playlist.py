@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.jupyterlab import browser_path, page, presenting
-from tests.browser.stage import RUN, begin, title
+from tests.browser.stage import begin, quiet, title
 from tests.conftest import require
 
 pytestmark = pytest.mark.browser
@@ -12,14 +12,14 @@ pytestmark = pytest.mark.browser
 
 def test_a_block_of_a_deck_is_walked_across_lessons(tmp_path):
     require("browser", bool(browser_path()), "Chromium is not installed")
-    block = ("--playlist", "PKU", "--block", "3", "--section", "05.7")
+    block = ("--playlist", "PKU", "--block", "3", "--section", "05.7", "--stored")
     with (
         presenting(tmp_path, *block) as (address, _),
         page(tmp_path / "profile") as (opened, watch),
     ):
         begin(opened, address)
         assert "05.7" in title(opened)
-        opened.locator("#cp-said", has_text="Running").wait_for(timeout=RUN)  # both are open
+        quiet(opened)  # both lessons are open
         opened.keyboard.press("Shift+PageDown")
         expect(opened.locator("#cp-title")).to_contain_text("06.1")
         heading = opened.locator(".jp-Cell:visible h2").first
