@@ -136,7 +136,7 @@ def _changed(root: Path, base: str, new: str) -> dict[str, bytes]:
 def _set_aside(root: Path, names: Iterable[str]) -> None:
     """The notebooks as in the student's last commit, so that git can put others in their place."""
     tracked = {*_names(root, "ls-tree", "-r", "HEAD")}
-    deleted = {*_names(root, "ls-files", "-d")}
+    deleted = {*_names(root, "diff", "--diff-filter=D", "HEAD")}
     if back := sorted((set(names) | deleted) & tracked):
         _git(root, "checkout", "-q", "HEAD", "--", *back)
     for name in set(names) - tracked:

@@ -464,7 +464,7 @@ def test_a_lesson_that_the_student_has_or_deleted_before_git_brings_it(clone):
     origin, here = clone
     mine_of_00 = answered("00", {"00-e1": "mine_00 = 1"}, others="untouched")
     (here / "notebooks" / "00_toolbox.ipynb").write_text(json.dumps(mine_of_00), "utf-8")
-    (here / "notebooks" / NAME).unlink()
+    git(here, "rm", "-q", "-f", f"notebooks/{NAME}")
     (origin / "notebooks" / "00_toolbox.ipynb").write_text(json.dumps(released("00")), "utf-8")
     git(origin, "add", ".")
     next_edition(origin, edition("import math"))
