@@ -15,10 +15,9 @@ from pathlib import Path
 from playwright.sync_api import Page, Route, expect, sync_playwright
 
 from course_utils.place import ROOT
+from course_utils.setup.doctor import find_browser as browser_path
 
 expect.set_options(timeout=60_000)  # a busy machine is slow; what comes earlier is not waited for
-
-from course_utils.setup.doctor import find_browser as browser_path
 
 TOKEN = "only-for-this-test"
 BROWSER_FLAGS = [
