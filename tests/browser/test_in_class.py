@@ -17,6 +17,8 @@ from tests.browser.stage import (
     RUN,
     STATE,
     begin_whole,
+    change_plan,
+    controls_on_the_screen,
     kernels,
     move_one,
     press_until,
@@ -84,7 +86,7 @@ def lesson(trained):
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
-    """The page, the server, its folder, the file where training is noted, the address."""
+    """The page, the server, its folder, and the file where training is noted."""
     require("browser", bool(browser_path()), "Chromium is not installed")
     root, state = tmp_path_factory.mktemp("course"), tmp_path_factory.mktemp("state")
     for folder in ("assets", "notebooks"):
@@ -99,7 +101,7 @@ def stage(tmp_path_factory):
         page(state / "profile") as (opened, watch),
     ):
         begin_whole(opened, address)
-        yield opened, server, root / "trained"
+        yield opened, server, state, root / "trained"
         assert watch.outside == []
 
 
@@ -126,6 +128,12 @@ def walked(opened) -> list[str]:
     return found
 
 
+def reload(opened) -> None:
+    opened.reload()
+    expect(opened.locator("#cp-time")).to_have_text(re.compile(r" of \d+ min"), timeout=RUN)
+    quiet(opened)
+
+
 ASIDE, EXERCISE = "Deeper: aside", "Exercise 05-e1"
 ALL = ["05 · Made up", "05.1 First", ASIDE, "", EXERCISE, "05.2 Second", "Move mean.", "The end"]
 
@@ -137,9 +145,7 @@ def test_side_paths_and_exercises_are_left_out_with_a_key(opened):
         for key in keys:
             opened.keyboard.press(key)
         press_until(opened, "Shift+PageUp", "first step")
-        opened.reload()
-        expect(opened.locator("#cp-time")).to_have_text(re.compile(r" of \d+ min"), timeout=RUN)
-        quiet(opened)
+        reload(opened)
         assert walked(opened) == [one for one in ALL if one not in left_out]
     opened.keyboard.press("F7")
     press_until(opened, "Shift+PageUp", "first step")
@@ -170,7 +176,7 @@ def test_a_key_for_a_cell_reaches_the_one_on_the_screen(opened):
 
 
 def test_what_training_left_is_there_again_when_the_kernel_has_died(stage, opened):
-    _, server, trained = stage
+    _, server, _, trained = stage
     to_the_last_slider(opened)
     move_one(opened)
     where = title(opened)
@@ -181,3 +187,14 @@ def test_what_training_left_is_there_again_when_the_kernel_has_died(stage, opene
     assert title(opened) == where
     move_one(opened)
     assert trained.read_text() == "trained ", "trained once"
+
+
+def test_a_stored_lesson_runs_nothing_until_f9(stage, opened):
+    change_plan(stage[2], stored=True, launch="another")
+    reload(opened)
+    press_until(opened, "Shift+PageDown", "last step")
+    assert step(opened, "PageUp")["text"][0] == "Move mean."
+    assert controls_on_the_screen(opened) == []
+    opened.keyboard.press("F9")
+    opened.locator("#cp-said", has_text="Back after").wait_for(timeout=RUN)
+    move_one(opened)

@@ -3,11 +3,12 @@
 One server and one browser for all; what only a live lesson shows (sliders) is in test_presenter.py.
 """
 
+import json
 import re
 
 import pytest
 
-from course_utils.present import decks
+from course_utils.present import decks, lab
 from tests.browser.jupyterlab import browser_path, page, presenting
 from tests.browser.stage import STATE, begin, change_plan, quiet, walk
 from tests.conftest import require
@@ -27,7 +28,8 @@ def laid_out(tmp_path_factory):
     ):
 
         def lay_out(path):
-            change_plan(state, decks.route_of_lesson(path.name[:2]), stored=True)
+            route = decks.route_of_lesson(path.name[:2])
+            change_plan(state, **json.loads(lab.plan(route, "", whole=True, stored=True)))
             begin(opened, re.sub(r"[^/]+\.ipynb", path.name, address))
             quiet(opened)
             return watch
