@@ -33,7 +33,7 @@ REMEDY = (
 )
 
 
-START, SLOWEST = 1.0, 12.0  # seconds for a start on a quiet machine; times as slow, at most
+START, SLOWEST = 2.0, 12.0  # seconds for a start on a quiet machine; times as slow, at most
 
 
 class BoxFailed(RuntimeError):

@@ -99,6 +99,7 @@ def test_no_cell_is_a_formula(text, tmp_path):
     for path in tmp_path.glob("*.csv"):
         for row in csv.reader(io.StringIO(path.read_bytes().decode(), newline="")):
             assert not [cell for cell in row if cell[:1] in "=+-@\t\r" and cell], (path, row)
+            assert not set(row) & set(DISGUISED), (path, row)
 
 
 ENGLISH = (
