@@ -7,6 +7,7 @@ import subprocess
 import time
 import zipfile
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from course_utils.exercises.base import far, judge
 from course_utils.grading import archives, box, grade as grade_module, notebook as reader, wire
 from course_utils.grading.base import Cell, Row, Unreadable, Work
 from course_utils.grading.batch import Plan, grade_class
-from course_utils.grading.box import Box, Limits
+from course_utils.grading.box import Limits
 from course_utils.grading.collect import LOOK, Ignored, collect, latest
 from course_utils.grading.notebook import Leads, lessons, read
 from course_utils.grading.report import write_all
@@ -25,7 +26,6 @@ from course_utils.observing import Observed, observe
 from tests.grading.submissions import (
     SIGNATURE,
     answered,
-    body,
     code,
     graded,
     position,
@@ -281,23 +281,34 @@ def test_experiments_and_a_reset_cost_no_answer(tmp_path, sandbox):
     assert {row.status for row in rows.values()} == {"PASS"}, rows
 
 
-def test_cells_that_are_late_when_repeated_end_with_the_patience(tmp_path, sandbox, monkeypatch):
-    monkeypatch.setattr(grade_module, "PATIENCE", 7.0)
-    first = body("08-e1", "global CALLS\nCALLS += 1\nreturn torch.sigmoid(log_p - log_p_g)")
-    dead = body("08-e3", "import os\nos._exit(0)")
-    notebook = answered("08", {"08-e1": f"CALLS = 0\n{first}", "08-e3": dead})
-    at = position(notebook, "check-08-e1") + 1
-    late = "import time\nif not CALLS: time.sleep(1)\ndx = {}"  # a name that answers read
-    notebook["cells"][at:at] = [code(late.format(i)) for i in range(14)]
-    boxes = []
+class LateBox:
+    """A box that ends at the first call; in the next ones each cell takes three seconds."""
 
-    def opened() -> Box:
-        boxes.append(Box(Limits(cell=2.0, call=1.0, grace=1.0)))
-        return boxes[-1]
+    opened: ClassVar[list] = []
 
-    grade_module.grade(understood(notebook, tmp_path), "ann", 1, opened)
-    spent = sum(box.busy / box.pace for box in boxes)
-    assert spent < 7 + 4  # repeating them takes 14 s
+    def __init__(self) -> None:
+        self.opened.append(self)
+        self.pace, self.busy, self.called, self.alive = 4.0, 4.0, set(), True
+
+    def run(self, *_: object) -> None:
+        self.busy += 4 * 3.0 * (len(self.opened) > 1)
+
+    def call(self, *_: object) -> None:
+        raise box.BoxFailed("it ended")
+
+    def close(self) -> None:
+        self.alive = False
+
+
+def test_cells_that_are_late_when_repeated_end_with_the_patience(monkeypatch):
+    monkeypatch.setattr(grade_module, "PATIENCE", 30.0)
+    with grade_module._Session(LateBox) as session:
+        for i in range(20):
+            session.run(grade_module._Run(f"x = {i}"))
+        assert session.call("f").error.message == "the call was stopped: it ended"
+        assert "has used up its time" in session.call("f").error.message
+    spent = sum(box.busy / box.pace for box in LateBox.opened)
+    assert 30 < spent < 30 + 4  # repeating them all takes 60 s
 
 
 def test_a_page_shows_no_reference(tmp_path, sandbox):
