@@ -160,19 +160,23 @@ def _moodle(results: list[Result]) -> tuple[str, list[str]]:
         identifier = f"Participant {result.number}" if result.number else ""
         rows.append((identifier, result.student, _points(result), _possible(result.lesson), ""))
     limit = "for a site in English, and Moodle takes no grade that it has already; give your own"
-    known = any(result.how.startswith("Moodle") for result in results)
-    told = [f"{limit} worksheet (--moodle-worksheet)"] if known else []
+    told = [f"{limit} worksheet (--moodle-worksheet)"] if any(map(_of_moodle, results)) else []
     return tables.written((*columns, "Feedback comments"), rows), told
 
 
 def _filled(results: list[Result], worksheet: tables.Worksheet) -> tuple[bytes, list[str]]:
     """An instructor's worksheet with the points of one lesson, and who or what does not fit."""
-    points = {result.number: _points(result) for result in results}
-    table, left = worksheet.filled(points)
-    told = [f"no row for {r.student} ({r.number or '-'})" for r in results if r.number in left]
+    known = [result for result in results if _of_moodle(result)]  # others' numbers are no such
+    table, left = worksheet.filled({result.number: _points(result) for result in known})
+    lost = [result for result in results if result not in known or result.number in left]
+    told = [f"no row for {result.student} ({result.number or '-'})" for result in lost]
     if worksheet.maximum != (most := _possible(results[0].lesson)):
         told.append(f"its maximum is {worksheet.maximum:g}, the points are of {most}: not scaled")
     return table, told
+
+
+def _of_moodle(result: Result) -> bool:
+    return result.how.startswith("Moodle")
 
 
 def _points(result: Result) -> int:

@@ -130,14 +130,17 @@ def test_a_worksheet_of_moodle_gets_grades_and_stays_as_it_was(name, tmp_path):
     out.mkdir()
     path.write_bytes(text.replace("GRADE", "").encode(encoding))
     before = path.read_bytes()
-    results = [made("ann", "17"), made("eve", "9"), made("flat")]
+    results = [replace(made(who, n), how="Moodle") for who, n in (("ann", "17"), ("eve", "9"))]
+    results += [made("flat"), replace(made("other", "170"), how="Canvas")]
     _, said = write_all(out, results, worksheet=Worksheet(path))
     points = str(sum(row.points for row in results[0].rows))
     assert (out / "moodle-08.csv").read_bytes() == text.replace("GRADE", points).encode(encoding)
     assert path.read_bytes() == before
     rows = [line for line in said if "no row for" in line]
-    assert rows == [f"moodle-08.csv: no row for {who}" for who in ("eve (9)", "flat (-)")]
-    assert len(said) == 2 + (sum(e.points for e in exercises.of_lesson("08")) != 30)
+    assert rows == [
+        f"moodle-08.csv: no row for {who}" for who in ("eve (9)", "flat (-)", "other (170)")
+    ]
+    assert len(said) == 3 + (sum(e.points for e in exercises.of_lesson("08")) != 30)
 
 
 NO_WORKSHEET = {
