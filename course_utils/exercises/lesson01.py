@@ -1,0 +1,337 @@
+"""Exercises of lesson 01: one table and its conditionals, filling holes, ranking, the taxonomy.
+
+The EM step (01-e2) is in lesson01_mixtures.py.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from course_utils.exercises.base import (
+    Answer,
+    Draw,
+    Exercise,
+    Form,
+    Observe,
+    Property,
+    differs,
+)
+from course_utils.observing import Plain
+
+Test = Callable[[Answer, Observe, Draw], str | None]
+BRANCHES = (
+    "explicit, tractable",
+    "explicit, variational",
+    "explicit, Markov chain",
+    "implicit, direct",
+    "implicit, Markov chain",
+)
+
+
+def joint_to_conditionals(counts: Tensor) -> dict[str, Tensor]:
+    """The conditionals of a table of counts (Y, X), whose rows are y and whose columns are x.
+
+    Returns a dict: "y_given_x" (Y, X), of which every column sums to 1; "x_given_y" (Y, X), of
+    which every row sums to 1; and the marginal "y" (Y,). No row or column is empty.
+    """
+    joint = counts / counts.sum()
+    p_x, p_y = joint.sum(0), joint.sum(1)
+    return {"y_given_x": joint / p_x, "x_given_y": joint / p_y[:, None], "y": p_y}
+
+
+def inpaint(joint: Tensor, observed: list) -> Tensor:
+    """p(holes | what is seen), the joint law of all missing variables, in their order.
+
+    joint is a table with one dimension per variable; observed has one entry per variable: its
+    value, or None where it is missing. What is seen has positive probability.
+    """
+    index = tuple(slice(None) if value is None else value for value in observed)
+    return joint[index] / joint[index].sum()
+
+
+def anomaly_auc(logp_in: Tensor, logp_out: Tensor) -> float:
+    """P(log p of an ordinary example > log p of an anomaly) + P(they are equal) / 2.
+
+    Over all pairs of one entry of logp_in (N,) and one of logp_out (M,); -inf may occur in both.
+    """
+    ours, theirs = logp_in[:, None], logp_out
+    return ((ours > theirs).double() + 0.5 * (ours == theirs).double()).mean().item()
+
+
+def classify_system(name: str) -> str:
+    """The branch of the taxonomy that a system stands on; spell it as one of these five.
+
+    "explicit, tractable": its own computation gives log p(x). "explicit, variational": p(x) is an
+    integral over latents, of which it gives a bound. "explicit, Markov chain": p(x) up to a
+    constant, learned and sampled by a chain. "implicit, direct": one pass draws a sample, and no
+    density is given. "implicit, Markov chain": only a chain that ends in samples.
+
+    Names: AR(p), FVBN, NADE, MADE, PixelRNN, PixelCNN, NICE, Glow, FFJORD, Gaussian mixture,
+    VAE, hierarchical VAE, VQ-VAE, DDPM, Boltzmann machine, GAN, DCGAN, WGAN, StyleGAN, GSN.
+    """
+    branches = {
+        "explicit, variational": ["VAE", "hierarchical VAE", "VQ-VAE", "DDPM"],
+        "explicit, Markov chain": ["Boltzmann machine"],
+        "implicit, direct": ["GAN", "DCGAN", "WGAN", "StyleGAN"],
+        "implicit, Markov chain": ["GSN"],
+    }
+    found = [branch for branch, names in branches.items() if name in names]
+    return found[0] if found else "explicit, tractable"
+
+
+# --- 01-e1 -------------------------------------------------------------------------------------
+
+
+def _table(draw: Draw, total: float = 1.0) -> Tensor:
+    """Three rows, four columns, no two sums alike; all entries together give `total`."""
+    weights = draw.uniform(1, 9, 3, 4) * draw.uniform(0.5, 2, 3, 1)
+    return total * weights / weights.sum()
+
+
+def _part(key: str, make: Callable[[Draw], Tensor], what: Callable | None = None) -> Test:
+    """The entry `key` of the answer's dict is right (or `what` of it)."""
+    what = what or (lambda table: table)
+
+    def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+        given = make(draw)
+        value, right = observe(answer, given).value, joint_to_conditionals(given)
+        if not isinstance(value, dict) or key not in value:
+            there = sorted(value) if isinstance(value, dict) else type(value).__name__
+            return Form(f'you returned {there}, asked is a dict with "{key}"')
+        if wrong := differs(value[key], right[key], key, tolerance=torch.inf):
+            return wrong
+        return differs(what(torch.as_tensor(value[key])), what(right[key]), f"{key}")
+
+    return test
+
+
+CONDITIONALS = (
+    Property(
+        "p(y|x): every column sums to 1",
+        "What is given? In p(y|x) a column x is given: divide each column by its own sum.",
+        _part("y_given_x", _table, lambda table: table.sum(0)),
+    ),
+    Property(
+        "p(y|x) is right, entry by entry",
+        "p(y|x) = p(x, y) / p(x): the ratio of two entries of one column stays as it was.",
+        _part("y_given_x", _table),
+    ),
+    Property(
+        "p(x|y) is right: every row sums to 1",
+        "In p(x|y) the row y is given. Does a sum of shape (Y,) divide rows, or columns? Keep its "
+        "dimension: `[:, None]`.",
+        _part("x_given_y", _table),
+    ),
+    Property(
+        "p(y) is the sum over x",
+        "A marginal sums over what is not asked: p(y) is the sum over all x, one number per row.",
+        _part("y", _table),
+    ),
+    Property(
+        "counts are as good as probabilities",
+        "The table may hold counts: 60 things, not 1. Divide by the total before you read p(y).",
+        _part("y", lambda draw: _table(draw, total=60.0)),
+    ),
+    Property(
+        "rare things keep their conditionals",
+        "A row of a millionth has conditionals as any other: was a small number added, or rounded?",
+        _part("x_given_y", lambda draw: _table(draw) * torch.tensor([[1.0], [1e-6], [1.0]])),
+    ),
+)
+
+
+# --- 01-e3 -------------------------------------------------------------------------------------
+
+
+def _agreeing(draw: Draw) -> Tensor:
+    """p(x1, x2, x3), binary: x1 and x2 agree mostly, the more so where x3 = 1."""
+    high, low = draw.uniform(0.35, 0.45), draw.uniform(0.26, 0.32)
+    blocks = [
+        torch.tensor([[a, 0.5 - a], [0.5 - a, a]], dtype=torch.float64)
+        for a in (float(low), float(high))
+    ]
+    return torch.stack([0.7 * blocks[0], 0.3 * blocks[1]], dim=2)
+
+
+def _any(draw: Draw, *shape: int) -> Tensor:
+    weights = draw.uniform(0.1, 1, *shape) ** 2
+    return weights / weights.sum()
+
+
+def _filled(make: Callable[[Draw], tuple], whole: bool = False) -> Test:
+    """The answer's table is right at (joint, observed); or only its shape and total, if `whole`."""
+
+    def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+        joint, observed = make(draw)
+        value, right = observe(answer, joint, observed).value, inpaint(joint, observed)
+        where = f"for {joint.ndim} variables, seen {observed}"
+        if whole:
+            wrong = differs(value, right, "p", tolerance=torch.inf, where=where)
+            return wrong or differs(torch.as_tensor(value).sum(), 1.0, "its sum", where=where)
+        return differs(value, right, "p(holes | seen)", where=where)
+
+    return test
+
+
+def _several(draw: Draw) -> tuple[Tensor, list]:
+    return _any(draw, 2, 3, 4, 2), [None, draw.integer(0, 2), None, draw.integer(0, 1)]
+
+
+INPAINT = (
+    Property(
+        "is a law of the holes: one dimension for each, sum 1",
+        "Keep one dimension per hole, drop those that are seen, and let the table sum to 1.",
+        _filled(_several, whole=True),
+    ),
+    Property(
+        "fills two pixels together",
+        "Both pixels are missing at once: look up the table of the pair. A product of p(x1|x2) and "
+        "p(x2|x1), or of the two marginals, is not its law.",
+        _filled(lambda draw: (_agreeing(draw), [None, None, 1])),
+    ),
+    Property(
+        "uses what is seen",
+        "What is seen selects a slab of the table. Do not sum over it.",
+        _filled(_several),
+    ),
+    Property(
+        "one hole, at any place",
+        "The missing variable may be the first, the last, or in the middle.",
+        _filled(lambda draw: (_any(draw, 3, 2, 4), [1, 0, None])),
+    ),
+    Property(
+        "nothing is seen: the table itself",
+        "With no variable seen all of them are holes: the answer is the joint law.",
+        _filled(lambda draw: (_any(draw, 2, 3, 2), [None, None, None])),
+    ),
+    Property(
+        "what is seen may be rare",
+        "Divide by p(seen) however small it is, without adding anything to it.",
+        _filled(
+            lambda draw: (
+                _any(draw, 3, 3, 2) * torch.tensor([1.0, 1e-9], dtype=torch.float64),
+                [None, None, 1],
+            )
+        ),
+    ),
+)
+
+
+# --- 01-e4 -------------------------------------------------------------------------------------
+
+
+def _auc(make: Callable[[Draw], tuple[Tensor, Tensor]]) -> Test:
+    def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+        ours, theirs = make(draw)
+        value = observe(answer, ours, theirs).value
+        return differs(value, anomaly_auc(ours, theirs), "AUC")
+
+    return test
+
+
+def _separate(draw: Draw) -> tuple[Tensor, Tensor]:
+    return draw.normal(7) + 9, draw.normal(5) - 9
+
+
+def _on_a_grid(draw: Draw, n: int, m: int) -> tuple[Tensor, Tensor]:
+    """Values 0, 1, 2, so that many are equal, and at least one pair is."""
+    ours, theirs = (draw.uniform(0, 3, size).floor() for size in (n, m))
+    return torch.cat([ours, torch.ones(1)]), torch.cat([theirs, torch.ones(1)])
+
+
+def _with_infinities(draw: Draw) -> tuple[Tensor, Tensor]:
+    never = torch.full((2,), -torch.inf, dtype=torch.float64)
+    return torch.cat([draw.normal(4), never]), torch.cat([draw.normal(3) - 0.5, never])
+
+
+AUC = (
+    Property(
+        "low likelihood is the anomaly",
+        "Below 1/2 for a perfect detector? Low likelihood is the anomaly: count the pairs in which "
+        "the ordinary example has the higher log p.",
+        _auc(lambda draw: (draw.normal(6) + 2, draw.normal(4) - 2)),
+    ),
+    Property(
+        "every pair counts, whatever the two sizes",
+        "N ordinary examples and M anomalies make N times M pairs; divide by their number.",
+        _auc(lambda draw: (draw.normal(9) + 0.7, draw.normal(4))),
+    ),
+    Property(
+        "a tie counts one half",
+        "Equal log p: the detector has to toss a coin. What is a fair coin worth?",
+        _auc(lambda draw: _on_a_grid(draw, 8, 5)),
+    ),
+    Property(
+        "only the order counts",
+        "log p of an image may be -3000: its exponential is 0 in floating point. Compare the "
+        "logarithms themselves.",
+        _auc(lambda draw: tuple(10 * part - 3000 for part in (draw.normal(6) + 1, draw.normal(5)))),
+    ),
+    Property(
+        "minus infinity is a log p as any other",
+        "A table of counts gives log 0 = -inf to both sides at times. -inf minus -inf is NaN: "
+        "compare, do not subtract.",
+        _auc(_with_infinities),
+    ),
+)
+
+
+# --- 01-e5 -------------------------------------------------------------------------------------
+
+
+def _placed(*names: str) -> Test:
+    """Each of these systems is put on its branch; they are asked in an order of their own."""
+
+    def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+        for at in torch.randperm(len(names), generator=draw.generator).tolist():
+            value: Plain = observe(answer, names[at]).value
+            if value not in BRANCHES:
+                return Form(f"you: {value!r} for {names[at]}, asked is one of {BRANCHES}")
+            if value != classify_system(names[at]):
+                return f"you: {names[at]} is {value!r}"
+        return None
+
+    return test
+
+
+SYSTEMS = (
+    Property(
+        "autoregressive models against GANs",
+        "Can you evaluate p(x)? Where every factor p(x_i | before) is a network's output, yes. "
+        "Where noise passes through a generator, no: you can only draw.",
+        _placed("FVBN", "NADE", "MADE", "PixelRNN", "PixelCNN", "GAN", "DCGAN"),
+    ),
+    Property(
+        "flows against VAEs",
+        "An invertible map gives p(x) by the change of variables. With a latent z that is summed "
+        "out by an integral nobody can do, there is only a bound.",
+        _placed("NICE", "Glow", "FFJORD", "VAE", "VQ-VAE"),
+    ),
+    Property(
+        "diffusion against the later GANs",
+        "A diffusion model is a hierarchical VAE whose encoder is fixed: training needs a bound. "
+        "A larger GAN is still a GAN.",
+        _placed("DDPM", "hierarchical VAE", "StyleGAN", "WGAN"),
+    ),
+    Property(
+        "the two that need a Markov chain",
+        "Both sample by a chain. One writes p(x) down up to a constant Z; the other has no formula "
+        "for p(x), only the steps of the chain.",
+        _placed("Boltzmann machine", "GSN"),
+    ),
+    Property(
+        "the oldest ones",
+        "A line of numbers with Gaussian noise, and a sum of K Gaussians: is anything left to "
+        "bound or to approximate when you evaluate p(x)? Keep a latent with K values apart from "
+        "one that needs an integral.",
+        _placed("AR(p)", "Gaussian mixture", "VAE", "GAN"),
+    ),
+)
+
+EXERCISES = (
+    Exercise("01-e1", "One table, three answers", 10, 1, CONDITIONALS, joint_to_conditionals),
+    Exercise("01-e3", "Fill the holes together", 10, 2, INPAINT, inpaint),
+    Exercise("01-e4", "How well does it rank?", 10, 1, AUC, anomaly_auc),
+    Exercise("01-e5", "Where does it stand?", 10, 1, SYSTEMS, classify_system),
+)
