@@ -168,9 +168,9 @@ def components(K: int = 5) -> Picture:
 
 
 def climb(
-    traces: dict[str, Sequence[float]] | None = None, ceiling: float | None = None
+    traces: dict[str, Sequence[float]] | None = None, title: str = "EM climbs", first: int = 0
 ) -> Picture:
-    """Mean log-likelihood over the sweeps of EM, one curve per name."""
+    """Mean log-likelihood over the sweeps of EM from the `first` one, one curve per name."""
     traces = traces or {"a run": [-2.0, -1.6, -1.5, -1.48, -1.475]}
     fig, ((ax,),) = subplots(width=9, height=3.6)
     for (name, trace), colour in zip(traces.items(), (MODEL, DATA, BOUND, PINK), strict=False):
