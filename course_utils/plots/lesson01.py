@@ -90,7 +90,7 @@ def one_boundary() -> Picture:
     joint = density * np.array([0.7, 0.3])[:, None, None]
     fig, (axes,) = subplots(1, 2, width=10, height=4.4, sharex=True, sharey=True)
     thinned = joint * np.exp(-(grid[..., 0] ** 2))
-    names = ("the law of the text", "the same, thinned out by exp(-x1²)")
+    names = ("the law of the text", "the same, thinned out by exp(-$x_1^2$)")
     for ax, law, name in zip(axes, (joint, thinned), names, strict=True):
         for part, colour in zip(law, (DATA, MODEL), strict=True):
             ax.contour(
@@ -98,8 +98,8 @@ def one_boundary() -> Picture:
             )
         share = law[1] / law.sum(0)
         ax.contour(side, side, share, levels=[0.5], colors=[EXACT], linestyles="--")
-        ax.set(xlabel="x1", title=name)
-    axes[0].set_ylabel("x2")
+        ax.set(xlabel="$x_1$", title=name)
+    axes[0].set_ylabel("$x_2$")
     axes[0].plot([], [], color=DATA, label="class 0")
     axes[0].plot([], [], color=MODEL, label="class 1")
     axes[0].plot([], [], color=EXACT, ls="--", label="p(y = 1 | x) = ½")
@@ -136,7 +136,7 @@ def density_estimates() -> Picture:
     density = up @ across.T / 300
     drawn = right.contourf(a, b, density, levels=12, cmap="Oranges")
     right.plot(*cloud.T, ".", color=DATA, ms=4)
-    right.set(xlabel="x1", ylabel="x2", title="in the plane: kernels, h = 0.14")
+    right.set(xlabel="$x_1$", ylabel="$x_2$", title="in the plane: kernels, h = 0.14")
     fig.colorbar(drawn, ax=right, label="density")
     alt = (
         "Left: a law with two bumps, 60 draws, a kernel estimate that follows both bumps and one "

@@ -117,8 +117,8 @@ def fits(points: Tensor | None = None, mixtures: dict | None = None) -> Picture:
     )
     for ax, (name, mixture) in zip(axes, mixtures.items(), strict=True):
         _mixture(ax, cloud, *(np.asarray(part) for part in mixture))
-        ax.set(xlabel="x1", title=name)
-    axes[0].set_ylabel("x2")
+        ax.set(xlabel="$x_1$", title=name)
+    axes[0].set_ylabel("$x_2$")
     alt = f"{len(cloud)} points, coloured by component, with its ellipses: {', '.join(mixtures)}."
     return Picture(fig, alt)
 

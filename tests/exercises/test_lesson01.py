@@ -8,7 +8,7 @@ from sklearn.mixture import GaussianMixture
 
 from course_utils.exercises import find
 from course_utils.exercises.base import judge
-from course_utils.exercises.lesson01 import BRANCHES
+from course_utils.exercises.lesson01_taxonomy import BRANCHES
 from course_utils.observing import observe
 from tests.exercises.harness import accepts, rejects
 
