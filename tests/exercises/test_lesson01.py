@@ -156,7 +156,7 @@ def em_with_second_moments(x, weights, means, covs):
 
 @pytest.mark.parametrize("right", [em_in_numpy, em_by_a_loop, em_with_second_moments])
 def test_em_by_another_route(right):
-    accepts("01-e2", right, seeds=range(12))
+    accepts("01-e2", right)
 
 
 def test_em_is_a_sweep_of_scikit_learn():
@@ -279,7 +279,7 @@ def _two_of_three(x, *mixture):
     (_two_of_three, "First the form"),
 )
 def test_em_mistakes_meet_their_hint(wrong, hint):
-    rejects("01-e2", wrong, hint, seeds=range(12))
+    rejects("01-e2", wrong, hint)
 
 
 # 01-e3 inpaint
@@ -522,7 +522,7 @@ def branch_by_questions(name):
 
 
 def test_systems_by_another_route():
-    accepts("01-e5", branch_by_questions, seeds=range(10))
+    accepts("01-e5", branch_by_questions)
 
 
 def _unless(**other):
@@ -562,7 +562,7 @@ own_words = _unless(GAN="implicit")
     ],
 )
 def test_system_mistakes_meet_their_hint(wrong, hint):
-    rejects("01-e5", wrong, hint, seeds=range(5))
+    rejects("01-e5", wrong, hint)
 
 
 # points without mathematics
