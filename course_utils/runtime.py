@@ -3,10 +3,13 @@
 import os
 import random
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
 import torch
+
+from course_utils.place import ROOT
 
 BUDGETS = ("quick", "full")
 T = TypeVar("T")
@@ -74,6 +77,11 @@ def choose_device() -> torch.device:
     if kind not in there or (index and not (index.isdigit() and int(index) <= last)):
         raise ValueError(f"COURSE_DEVICE={wanted!r} is not on this machine; legal: {there}")
     return torch.device(wanted)
+
+
+def project_root() -> Path:
+    """The folder with `notebooks/` and `assets/`: the checkout this package was installed from."""
+    return ROOT
 
 
 def _threads() -> int:
