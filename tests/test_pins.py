@@ -13,6 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from course_utils.setup import install
+from tests.notebooks.lessons import NOTEBOOKS, code_cells
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -51,6 +52,11 @@ def texts(*folders: str) -> list[str]:
     return [path.read_text(encoding="utf-8") for path in paths if "benchmarks" not in path.parts]
 
 
+def cells() -> list[str]:
+    """The code of the lessons."""
+    return [cell.source for path in NOTEBOOKS for cell in code_cells(path)]
+
+
 def names(pins: list[str]) -> set[str]:
     return {pin.partition("==")[0] for pin in pins}
 
@@ -63,7 +69,8 @@ def needs(package: Distribution, extras: set[str]) -> list[Requirement]:
 
 
 def test_what_is_imported_is_declared_and_the_reverse():
-    used, declared = imported(*texts("course_utils", "assets")), names(PROJECT["dependencies"])
+    used = imported(*texts("course_utils", "assets"), *cells())
+    declared = names(PROJECT["dependencies"])
     assert used - declared == {"distributed", "jupytext"}, "of an extra, imported in a function"
     assert declared - used == UNIMPORTED
 
