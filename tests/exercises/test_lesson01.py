@@ -565,6 +565,36 @@ def test_system_mistakes_meet_their_hint(wrong, hint):
     rejects("01-e5", wrong, hint)
 
 
+# inputs stay as they are
+
+
+def _divides_the_table_in_place(counts):
+    counts /= counts.sum()
+    return joint_to_conditionals(counts)
+
+
+def _fills_in_place(joint, observed):
+    slab = _slab(joint, observed)
+    slab /= slab.sum()
+    return slab
+
+
+def _shifts_the_points(x, *mixture):
+    x -= x.mean(0)
+    return gmm_em_step(x, *mixture)
+
+
+def _clamps_in_place(logp_in, logp_out):
+    return anomaly_auc(logp_in.clamp_(min=-1e3), logp_out.clamp_(min=-1e3))
+
+
+def test_an_input_changed_in_place_is_named():
+    rejects("01-e1", _divides_the_table_in_place, "Work on a copy", most=3)
+    rejects("01-e2", _shifts_the_points, "Work on a copy", most=3)
+    rejects("01-e3", _fills_in_place, "Work on a copy", most=3)
+    rejects("01-e4", _clamps_in_place, "Work on a copy", most=3)
+
+
 # points without mathematics
 
 
