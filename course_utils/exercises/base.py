@@ -78,7 +78,7 @@ class Form(str):
 class Rounded(Form):
     """Evidence that a value is right but for its precision."""
 
-    hint = "Almost. float32 does this: give torch.eye, torch.zeros, torch.tensor dtype=x.dtype."
+    hint = "Almost. float32 does this: give torch.eye dtype=x.dtype; or was a small number added?"
 
 
 class Changed(Form):
