@@ -110,7 +110,8 @@ def _climbs(answer: Answer, observe: Observe, draw: Draw) -> str | None:
 EM = (
     Property(
         "weights that sum to 1, symmetric covariances, right shapes",
-        "The new weights are the shares N_k / N of the points; covariances are symmetric.",
+        "The new weights are the shares N_k / N of the points: do the responsibilities of each "
+        "point sum to 1? Covariances are symmetric.",
         _valid,
     ),
     Property(

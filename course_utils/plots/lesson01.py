@@ -90,7 +90,7 @@ def one_boundary() -> Picture:
     joint = density * np.array([0.7, 0.3])[:, None, None]
     fig, (axes,) = subplots(1, 2, width=10, height=4.4, sharex=True, sharey=True)
     thinned = joint * np.exp(-(grid[..., 0] ** 2))
-    names = ("the law of the text", "the same, thinned out by exp(-$x_1^2$)")
+    names = ("one world", "another: thinned out by exp(-$x_1^2$)")
     for ax, law, name in zip(axes, (joint, thinned), names, strict=True):
         for part, colour in zip(law, (DATA, MODEL), strict=True):
             ax.contour(
@@ -180,7 +180,8 @@ def bandwidths() -> Picture:
     fig, ((ax,),) = subplots(width=9, height=3.8)
     ax.semilogx(widths, curves[0], color=MODEL, label="on the 40 points of the estimate")
     ax.semilogx(widths, curves[1], color=DATA, label="on 1,000 other points")
-    ax.axvline(best, color=GREY, lw=1, ls=":")
+    ax.axvline(best, color=GREY, lw=1.5, ls=":")
+    ax.text(1.06 * best, 1.2, f"best for other points: {best:.2f}", fontsize=11)
     ax.set(xlabel="width h of a kernel, in units of x", ylabel="mean log density, nats")
     ax.set(ylim=(-7, 2), title="a smaller width always fits its own points better")
     ax.legend(loc="lower right")
@@ -218,7 +219,7 @@ def implicit() -> Picture:
 
 
 def taxonomy() -> Picture:
-    """The tree of generative models, with every system of the lectures and its lesson."""
+    """The tree of generative models, with the systems of the lectures and their lessons."""
     fig, ((ax,),) = subplots(width=11.5, height=6)
     y, middles = 0.0, []
     for name, colour, systems in TREE:

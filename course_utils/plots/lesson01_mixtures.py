@@ -68,7 +68,7 @@ def rows(named: dict[str, Tensor], title: str = "") -> Picture:
     sheet(ax, torch.where(images.isnan(), torch.tensor(0.5).to(images), images), n, title)
     for k, name in enumerate(named):
         at = k * (side + 1) + side / 2 - 0.5
-        ax.text(-0.15 * side, at, name, ha="right", va="center", fontsize=12)
+        ax.text(-0.7 - 0.08 * side, at, name, ha="right", va="center", fontsize=12)
     return Picture(fig, f"Sheet of images, {n} in a row; rows: {', '.join(named)}. {title}")
 
 
@@ -234,9 +234,9 @@ def context(seen: Sequence[float], unseen: Sequence[float]) -> Picture:
     fig, ((ax,),) = subplots(width=9, height=3.6)
     ax.plot(range(len(seen)), seen, "o-", color=MODEL, label="the code that was counted")
     ax.plot(range(len(unseen)), unseen, "o-", color=DATA, label="code from another module")
-    ax.axhline(np.log2(128), color=GREY, ls=":", lw=1.2, label="128 characters, all alike: 7 bits")
-    ax.set(xlabel="characters of context", ylabel="bits per character", ylim=(0, 8.6))
-    ax.set_title("a longer memory, and no better one")
+    ax.axhline(np.log2(128), color=GREY, ls=":", lw=1.2, label="128 characters, equally probable")
+    ax.set(xlabel="characters of context", ylabel="bits per character", ylim=(0, 10.4))
+    ax.set_title("more context: better on its own text, then worse on other text")
     ax.legend(loc="upper right", fontsize=11)
     best = int(np.argmin(unseen))
     alt = (
