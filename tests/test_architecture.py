@@ -8,7 +8,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "course_utils"
-FAMILIES = {"autoregressive", "flows", "autoencoders", "vae", "vq", "gan", "diffusion"}
+FAMILIES = {
+    *("autoregressive", "flows", "flow_matching", "autoencoders", "vae", "vq", "gan", "diffusion"),
+}
 # A module imports only from rows above its own; a folder is one entry.
 LAYERS = (
     {"place", "time_limit"},
