@@ -89,7 +89,7 @@ class FeatureNet(nn.Module):
 
 def feature_net(name: str) -> FeatureNet:
     path = CACHE / f"{name}.pt"
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(0)
         net = FeatureNet(SIDE[name])
         if path.exists():
