@@ -150,7 +150,9 @@ def components(K: int = 5) -> Picture:
     fig, ((left, right),) = subplots(1, 2, width=11, height=4.3)
     mixture, seen, unseen = _em(K)
     _mixture(left, train, *mixture)
-    left.set(xlabel="first principal component", ylabel="second", title=f"K = {K}")
+    left.set(
+        xlabel="first principal component", ylabel="second principal component", title=f"K = {K}"
+    )
     curves = np.array([_em(size)[1:] for size in SIZES])
     places = range(len(SIZES))
     right.plot(places, curves[:, 0], "o-", color=MODEL, label="1,347 digits of the fit")
@@ -202,7 +204,7 @@ def anomalies(
     order = np.sort(np.concatenate([ours, theirs]))
     alarms, found = ([(part < t).mean() for t in order] for part in (ours, theirs))
     alarm, hit = (ours < threshold).mean(), (theirs < threshold).mean()
-    right.plot(alarms, found, color=BOUND)
+    right.plot(alarms, found, color=BOUND, label="ROC: all thresholds")
     right.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="a coin")
     right.plot(alarm, hit, "o", color=EXACT, ms=10)
     right.set(xlabel="ordinary digits flagged", ylabel="strangers flagged")
