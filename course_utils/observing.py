@@ -79,6 +79,21 @@ class Observed:
     stdout: str = ""
     error: Raised | None = None
 
+    def parts(self, *names: str) -> list:
+        """The parts of a pair, or of more: as many as there are names.
+
+        Raises:
+            ValueError: something else was returned; the message lists what is asked.
+        """
+        parts, whole = self.value, isinstance(self.value, Tensor | np.ndarray)
+        count = len(parts) if isinstance(parts, list | tuple) or (whole and parts.ndim) else None
+        if count != len(names):
+            size = f" of shape {tuple(parts.shape)}" if whole else f" of {count}"
+            size = "" if count is None and not whole else size
+            asked = f"asked are {len(names)}: {', '.join(names)}"
+            raise ValueError(f"a {type(parts).__name__}{size}, {asked}")
+        return list(parts)
+
 
 @dataclass
 class _Counted:

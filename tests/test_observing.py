@@ -235,6 +235,26 @@ def test_what_is_returned_is_no_alias_of_an_input():
     assert torch.equal(seen.value, X)
 
 
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (1.5, "a float, asked are 2: mean, var"),
+        (None, "a NoneType, asked are 2"),
+        ((1.0,), "a tuple of 1, asked are 2"),
+        (X[:, :1].T, r"a Tensor of shape \(1, 2\), asked are 2"),
+        (X[0, 0], r"a Tensor of shape \(\), asked are 2"),
+    ],
+)
+def test_parts_that_are_not_there_are_listed(value, says):
+    with pytest.raises(ValueError, match=says):
+        observe(lambda: value).parts("mean", "var")
+
+
+@pytest.mark.parametrize("value", [(1.0, 2.0), [1.0, 2.0], np.array([1.0, 2.0])])
+def test_a_pair_in_any_form_has_its_parts(value):
+    assert observe(lambda: value).parts("mean", "var") == [1.0, 2.0]
+
+
 def test_gradients_of_tensors_and_modules():
     def answer(x, y, module):
         module(x).sum().backward()

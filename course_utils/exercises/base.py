@@ -205,7 +205,7 @@ def _try(claimed: Property, answer: Answer, observe: Observe, seed: int) -> tupl
     except _Stop as stop:
         return stop.evidence, stop.error
     except Exception as stumbled:  # a right answer never gets here: the tests see to that
-        return Form(f"the check cannot read what you returned ({stumbled!r})"), None
+        return Form(f"the check cannot read what you returned: {stumbled}"), None
     return evidence, None
 
 

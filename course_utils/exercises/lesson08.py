@@ -46,6 +46,7 @@ def _log_densities(draw: Draw, apart: float = 0) -> tuple[Tensor, Tensor]:
 
 
 def _stays_a_probability(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+    apart = []
     for given in [_log_densities(draw) for _ in range(4)]:
         value = observe(answer, *given).value
         if wrong := differs(value, torch.zeros(6), "D", tolerance=math.inf):
@@ -54,14 +55,38 @@ def _stays_a_probability(answer: Answer, observe: Observe, draw: Draw) -> str | 
         if not ((D > 0) & (D < 1)).all():
             outside = D[(D <= 0) | (D >= 1)][0].item()
             return f"you: D = {outside:.6g}, right: a number between 0 and 1"
-    return None
+        apart.append(D[:3] - D[3:])
+    one_way = torch.cat(apart).sign().unique().tolist() in ([-1.0], [1.0])
+    return None if one_way else f"D = {D.tolist()}: p > p_g in the first three, p < p_g in the rest"
+
+
+def _only_in_doubt(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+    equal, (log_p, log_p_g) = draw.normal(6), _log_densities(draw)
+    value = observe(answer, equal, equal).value
+    if wrong := differs(value, torch.full((6,), 0.5), "D"):
+        return wrong
+    same = differs(observe(answer, log_p, log_p_g).value, torch.full((6,), 0.5), "D") is None
+    return "D is 1/2 where the densities are not equal, too" if same else None
+
+
+def _far_apart(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+    """One density is up to e^20 times the other: how small is D? Then up to e^1000 times."""
+    log_p, gap = draw.normal(6), draw.uniform(14, 20, 6)
+    D = observe(answer, log_p, log_p + gap).value
+    if wrong := differs(D, torch.sigmoid(-gap), "D", tolerance=1e-6):
+        return wrong
+    log_D = torch.as_tensor(D).double().log()
+    if wrong := differs(log_D, -gap - torch.exp(-gap), "log D", 1e-6, "where p << p_g"):
+        return wrong
+    given = log_p, log_p + 50 * gap * torch.tensor([1, -1, 1, -1, 1, -1])
+    return differs(observe(answer, *given).value, optimal_discriminator(*given), "D")
 
 
 DISCRIMINATOR = (
     Property(
         "stays between 0 and 1",
         "A probability must stay in (0, 1): the ratio p/p_g does not, its logarithm (the logit) "
-        "does not. And you are given logarithms of densities, not densities.",
+        "does not. And you are given logarithms of densities, both of which count.",
         _stays_a_probability,
     ),
     Property(
@@ -76,13 +101,13 @@ DISCRIMINATOR = (
     ),
     Property(
         "is 1/2 where the densities are equal",
-        "Equal densities leave D in doubt, however large they are: what is it then?",
-        equals(optimal_discriminator, lambda d: (given := d.normal(6), given), "D"),
+        "Equal densities leave D in doubt, however large they are, and only they: what is it then?",
+        _only_in_doubt,
     ),
     Property(
         "maximises p log D + p_g log(1 - D)",
         "Fix one x and write a for p, b for p_g: where is the derivative a/D - b/(1 - D) zero?",
-        equals(optimal_discriminator, _log_densities, "D"),
+        equals(optimal_discriminator, lambda d: [g.view(2, 3) for g in _log_densities(d)], "D"),
     ),
     Property(
         "is finite and right where both densities underflow",
@@ -90,7 +115,16 @@ DISCRIMINATOR = (
         "difference of logarithms is left?",
         equals(optimal_discriminator, lambda d: tuple(g - 1000 for g in _log_densities(d)), "D"),
     ),
+    Property(
+        "is right where one density is e^20 or e^1000 times the other",
+        "D may come as near to 0 or 1 as the ratio tells, with no clamp and nothing added. And "
+        "exp(1000) is inf, inf/inf NaN: is there a function of the difference that stays finite?",
+        _far_apart,
+    ),
 )
+
+
+PLAYERS = "saturating", "non-saturating"
 
 
 def _slopes(tolerance: float, logits: Callable[[Draw], Tensor], *bounds: float) -> Callable:
@@ -99,14 +133,15 @@ def _slopes(tolerance: float, logits: Callable[[Draw], Tensor], *bounds: float) 
 
     def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
         logit = logits(draw)
-        saturating, other = observe(answer, logit).value
-        both = zip(("saturating", "non-saturating"), (saturating, other), strict=True)
-        for (name, slope), right in zip(both, generator_gradients(logit), strict=True):
+        slopes = observe(answer, logit).parts(*PLAYERS)
+        for name, slope, right in zip(PLAYERS, slopes, generator_gradients(logit), strict=True):
             if wrong := differs(slope, right, name, tolerance):
                 return wrong
-            for entry in torch.as_tensor(slope).tolist():
+            for entry in torch.as_tensor(slope).flatten().tolist():
                 if not low <= entry <= high:
                     return f"you: {name} = {entry:.6g}, right: from {low:g} to {high:g}"
+            if tolerance > 1e-9 and len(torch.as_tensor(slope).unique()) == 1:
+                return f"you: {name} = {entry:.6g} whatever the logit"
         return None
 
     return test
@@ -120,7 +155,7 @@ GRADIENTS = (
     Property(
         "both slopes are negative",
         "The generator descends: both losses fall when D is more easily fooled, as a rises. Which "
-        "sign has a derivative then? (Asked are derivatives, not the losses.)",
+        "sign has a derivative then? (Asked are derivatives in a, not the losses.)",
         _slopes(math.inf, lambda d: d.uniform(-4, 4, 6), -math.inf, 0),
     ),
     Property(
@@ -132,14 +167,15 @@ GRADIENTS = (
     Property(
         "at D near 0.001 only the non-saturating loss has a slope",
         "Early on, D sees through every fake. There log(1 - D) is flat and -log D is steep: the "
-        "first of the pair is the saturating one.",
+        "first of the pair is the saturating one. Both too flat? Each entry has a slope of its "
+        "own: the gradient of a mean is N times too small; a number added in the log, too.",
         _slopes(0.1, lambda d: d.uniform(-9, -6, 6)),
     ),
     Property(
         "both slopes are exact",
         "Write D = sigmoid(a), whose derivative is D (1 - D): one factor cancels, the other stays. "
         "Which is it in each slope?",
-        _slopes(1e-9, lambda d: d.uniform(-4, 4, 6)),
+        _slopes(1e-9, lambda d: d.uniform(-4, 4, 2, 3)),
     ),
     Property(
         "both slopes are finite at logits of a thousand",

@@ -15,6 +15,7 @@ from course_utils.exercises.base import (
     differs,
     equals,
 )
+from course_utils.observing import Observed
 
 
 def minimax_value(p: Tensor, p_g: Tensor, logit: Tensor, dx: float) -> Tensor:
@@ -68,14 +69,23 @@ def _game(draw: Draw, real: float = 1, fake: float = 1, logit: float = 1) -> tup
 
 
 def _takes_logits(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-    return differs(observe(answer, *_game(draw)).value, 0.0, "V", tolerance=math.inf)
+    p, p_g, logit, dx = _game(draw)
+    for sign in (1, -1):
+        value = observe(answer, p, p_g, sign * logit, dx).value
+        if wrong := differs(value, 0.0, "V", tolerance=math.inf):
+            return wrong
+        values = [float(value)] if sign > 0 else [*values, float(value)]
+    return f"V = {values[0]:.6g} for the logit and for minus it" if len({*values}) == 1 else None
 
 
 def _same_on_both_grids(inputs: Callable[[tuple], tuple], first: Callable, name: str) -> Callable:
     def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-        coarse, fine = (first(observe(answer, *inputs(g)).value) for g in _two_grids(draw))
+        games = *_two_grids(draw), _game(draw)
+        coarse, fine, other = (first(observe(answer, *inputs(game))) for game in games)
         if wrong := differs(coarse, 0.0, name, tolerance=math.inf):
             return wrong
+        if float(coarse) == float(other):
+            return f"{name} = {float(coarse):.6g} for other densities, too"
         if differs(fine, float(coarse), name, tolerance=1e-5):
             there = "on a grid that is wider and twice as fine"
             return f"{name} = {float(coarse):.6g}, but {float(fine):.6g} {there}"
@@ -88,25 +98,25 @@ VALUE = (
     Property(
         "is a number for logits of either sign",
         "A logit is any real number, and the logarithm of a negative number is NaN: D is the "
-        "sigmoid of the logit. Then sum over the grid.",
+        "sigmoid of the logit, which V depends on. Then sum over the grid.",
         _takes_logits,
     ),
     Property(
         "depends on the densities, not on the grid",
         "An integral is a sum of values times dx: refine the grid without dx, and the number "
         "doubles. A mean knows nothing of the grid's width.",
-        _same_on_both_grids(lambda game: game, lambda value: value, "V"),
+        _same_on_both_grids(lambda game: game, lambda seen: seen.value, "V"),
     ),
     Property(
         "the real part is E_p log D (checked with p_g = 0)",
         "With p_g = 0 only p log D is left: which density weighs which logarithm, and with which "
-        "sign?",
+        "sign? In nats: the natural logarithm, with nothing added inside.",
         equals(minimax_value, lambda d: _game(d, fake=0), "V"),
     ),
     Property(
         "the fake part is E_pg log(1 - D) (checked with p = 0)",
         "The fake part rewards 1 - D: a good D is low where fakes are. It is added, and D "
-        "maximises the sum.",
+        "maximises the sum. Nothing is added inside the log.",
         equals(minimax_value, lambda d: _game(d, real=0), "V"),
     ),
     Property(
@@ -116,6 +126,9 @@ VALUE = (
         equals(minimax_value, lambda d: _game(d, logit=400), "V"),
     ),
 )
+
+
+PAIR = "JSD", "C(G)"
 
 
 def _equal_laws(draw: Draw) -> tuple:
@@ -141,16 +154,28 @@ def _part(index: int, inputs: Callable[[Draw], tuple], tolerance: float = 1e-5) 
 
     def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
         given = inputs(draw)
-        jsd, value = observe(answer, *given).value
-        right = jsd_and_value(*given)[index]
-        return differs((jsd, value)[index], right, ("JSD", "C(G)")[index], tolerance)
+        value = observe(answer, *given).parts(*PAIR)[index]
+        return differs(value, jsd_and_value(*given)[index], PAIR[index], tolerance)
 
     return test
 
 
-def _jsd(pair: tuple) -> object:
-    jsd, _ = pair
-    return jsd
+def _jsd(seen: Observed) -> object:
+    return seen.parts(*PAIR)[0]
+
+
+def _apart(first: Callable[[Draw], tuple], tolerance: float = 1e-5) -> Callable:
+    """A property's test: the JSD is right for these two laws, and another for overlapping ones."""
+
+    def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+        given = first(draw)
+        jsd, other = (_jsd(observe(answer, *laws)) for laws in (given, _overlapping(draw)))
+        if wrong := differs(jsd, jsd_and_value(*given)[0], "JSD", tolerance):
+            return wrong
+        same = differs(other, float(jsd), "JSD") is None
+        return f"JSD = {float(jsd):.6g} for laws that overlap, too" if same else None
+
+    return test
 
 
 JENSEN_SHANNON = (
@@ -162,20 +187,21 @@ JENSEN_SHANNON = (
     ),
     Property(
         "the JSD of a law and itself is 0",
-        "p = p_g are at distance 0: does your m integrate to 1, as p and p_g do? (JSD is the first "
-        "of the pair.)",
-        _part(0, _equal_laws),
+        "p = p_g are at distance 0, and only they: does your m integrate to 1, as p and p_g do? "
+        "(JSD is the first of the pair.)",
+        _apart(_equal_laws),
     ),
     Property(
         "the JSD is finite where a density is 0",
         "Where p = 0 its term p log(p/m) counts as 0, but floating point says 0 times -inf, or "
         "0/0: NaN. Each density is compared with m, by a difference of logarithms, not a ratio.",
-        _part(0, _disjoint, tolerance=math.inf),
+        _apart(_disjoint, tolerance=math.inf),
     ),
     Property(
         "the JSD of disjoint laws is log 2",
-        "JSD never exceeds log 2. KL(p || m) + KL(p_g || m) does: that sum is already 2 JSD (E07).",
-        _part(0, _disjoint),
+        "JSD never exceeds log 2. KL(p || m) + KL(p_g || m) does: that sum is already 2 JSD (E07). "
+        "In nats: bits make it 1.",
+        _apart(_disjoint),
     ),
     Property(
         "the JSD is right where the laws overlap",

@@ -90,7 +90,34 @@ def _densities_underflow(log_p, log_p_g):
     return log_p.exp() / (log_p.exp() + log_p_g.exp())
 
 
+def _exp_over_one_plus_exp(log_p, log_p_g):
+    odds = (log_p - log_p_g).exp()
+    return odds / (1 + odds)
+
+
+def _clamped_probability(log_p, log_p_g):
+    return torch.sigmoid(log_p - log_p_g).clamp(1e-4, 1 - 1e-4)
+
+
+def _number_added_to_the_odds(log_p, log_p_g):
+    return 1 / (1 + (log_p_g - log_p).exp() + 1e-8)
+
+
+def _in_a_loop_over_rows(log_p, log_p_g):
+    pairs = zip(log_p, log_p_g, strict=True)
+    return torch.stack([torch.sigmoid(a - b) for a, b in pairs]).flatten()
+
+
+def _one_half(log_p, log_p_g):
+    return torch.full_like(log_p, 0.5)
+
+
 @_mistakes(
+    (_one_half, "both of which count"),
+    (_exp_over_one_plus_exp, "inf/inf NaN"),
+    (_clamped_probability, "no clamp"),
+    (_number_added_to_the_odds, "was a small number added?"),
+    (_in_a_loop_over_rows, "the form"),
     (_ratio, "must stay in (0, 1)"),
     (_logit, "must stay in (0, 1)"),
     (_over_the_mixture, "must stay in (0, 1)"),
@@ -162,7 +189,24 @@ def _a_value_per_point(p, p_g, logit, dx):
     return (p * logsigmoid(logit) + p_g * logsigmoid(-logit)) * dx
 
 
+def _value_in_bits(p, p_g, logit, dx):
+    return minimax_value(p, p_g, logit, dx) / math.log(2)
+
+
+def _number_in_the_logs(p, p_g, logit, dx):
+    D = torch.sigmoid(logit)
+    return (p * (D + 1e-4).log() + p_g * (1 - D + 1e-4).log()).sum() * dx
+
+
+def _tiny_number_in_the_logs(p, p_g, logit, dx):
+    D = torch.sigmoid(logit)
+    return (p * (D + 1e-12).log() + p_g * (1 - D + 1e-12).log()).sum() * dx
+
+
 @_mistakes(
+    (_value_in_bits, "In nats"),
+    (_number_in_the_logs, "with nothing added inside."),
+    (_tiny_number_in_the_logs, "function for the logarithm of a sigmoid"),
     (_logit_as_probability, "logarithm of a negative number"),
     (_no_dx, "refine the grid"),
     (_mean_over_the_grid, "refine the grid"),
@@ -284,7 +328,22 @@ def _value_alone(p, p_g, dx):
     return jsd_and_value(p, p_g, dx)[1]
 
 
+def _jsd_in_bits(p, p_g, dx):
+    return _value_of(jsd_and_value(p, p_g, dx)[0] / math.log(2))
+
+
+def _root_of_the_jsd(p, p_g, dx):
+    return _value_of(jsd_and_value(p, p_g, dx)[0].clamp(min=0).sqrt())
+
+
+def _nothing_is_apart(p, p_g, dx):
+    return 0.0, 0.0
+
+
 @_mistakes(
+    (_jsd_in_bits, "bits make it 1"),
+    (_root_of_the_jsd, "JSD never exceeds"),
+    (_nothing_is_apart, "needs its dx"),
     (_jsd_without_dx, "needs its dx"),
     (_jsd_as_a_mean, "needs its dx"),
     (_m_is_the_sum, "your m integrate to 1"),
@@ -372,7 +431,23 @@ def _saturating_alone(logit):
     return -torch.sigmoid(logit)
 
 
+def _slopes_of_the_mean(logit):
+    return tuple(slope / logit.numel() for slope in generator_gradients(logit))
+
+
+def _number_added_in_the_log(logit):
+    D = torch.sigmoid(logit)
+    return -D * (1 - D) / (1 - D + 1e-3), -D * (1 - D) / (D + 1e-3)
+
+
+def _slopes_at_even_odds(logit):
+    return torch.full_like(logit, -0.5), torch.full_like(logit, -0.5)
+
+
 @_mistakes(
+    (_slopes_of_the_mean, "the gradient of a mean"),
+    (_number_added_in_the_log, "a number added in the log"),
+    (_slopes_at_even_odds, "The generator descends"),
     (_ascends, "The generator descends"),
     (_log_d_without_its_minus, "The generator descends"),
     (_the_losses, "The generator descends"),
@@ -472,7 +547,18 @@ def _a_slope_per_point(theta, s2, x, dx):
     return _p_g(theta, s2, x) * softplus(-_log_ratio(theta, s2, x)) * (x - theta) / s2 * dx
 
 
+def _log_d_plus(small):
+    def answer(theta, s2, x, dx):
+        D = torch.sigmoid(_log_ratio(theta, s2, x))
+        return (_p_g(theta, s2, x) * -(D + small).log() * (x - theta) / s2).sum() * dx
+
+    answer.__name__ = f"_log_d_plus_{small:g}"
+    return answer
+
+
 @_mistakes(
+    (_log_d_plus(1e-6), "a number added in the log"),
+    (_log_d_plus(1e-12), "a number added in the log"),
     (_log_d_descends, "away from the data"),
     (_d_of_the_fakes, "away from the data"),
     (_gradient_without_dx, "refine the grid"),
@@ -587,7 +673,12 @@ def _the_same_tensor_again(start, eta, n, alternating):
     return torch.stack(points)
 
 
+def _never_moves(start, eta, n, alternating):
+    return start.expand(n + 1, 2)
+
+
 @_mistakes(
+    (_never_moves, "x goes down (min)"),
     (_start_left_out, "the form"),
     (_begins_after_a_step, "Keep every point"),
     (_the_same_tensor_again, "Keep every point"),
