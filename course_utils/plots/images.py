@@ -9,10 +9,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.plots.base import Picture, subplots, tiles
+from course_utils.plots.base import (
+    BLUE,
+    DARK,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PINK,
+    SKY,
+    YELLOW,
+    Picture,
+    subplots,
+    tiles,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+PURPLE, BROWN = ("#C08BE0", "#C99A5B") if DARK else ("#7B3294", "#8C510A")
+CLASSES = (INK, BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, GREY, PURPLE, BROWN)  # of ten classes
 
 
 def array(images: Tensor | np.ndarray) -> np.ndarray:

@@ -18,18 +18,20 @@ from course_utils.plots.base import (
     EXACT,
     GREEN,
     GREY,
-    INK,
     MODEL,
     ORANGE,
     PINK,
-    SKY,
-    YELLOW,
     Picture,
     show,
     subplots,
     tiles,
 )
-from course_utils.plots.images import array, sheet, sheets  # noqa: F401 - the lesson calls sheets
+from course_utils.plots.images import (  # noqa: F401 - the lesson calls sheets
+    CLASSES,
+    array,
+    sheet,
+    sheets,
+)
 from course_utils.vae import VAE
 
 if TYPE_CHECKING:
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["show"]
 
-PURPLE, BROWN = ("#C08BE0", "#C99A5B") if DARK else ("#7B3294", "#8C510A")
-CLASSES = (INK, BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, GREY, PURPLE, BROWN)
 Decode = Callable[[Tensor], Tensor]
 
 
