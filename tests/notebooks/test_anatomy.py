@@ -38,6 +38,12 @@ def test_stored_outputs_are_there_and_without_errors(path):
 
 
 @each
+def test_a_cell_that_draws_is_folded_at_the_projector(path):
+    drawing = [c for c in code_cells(path) if re.search(r"plot\.show|widgets\.explore", c.source)]
+    assert [cell.id for cell in drawing if not tags(cell) & {"figure", "widget"}] == []
+
+
+@each
 def test_nothing_of_one_run_is_stored(path):
     notebook = read(path)
     assert "widgets" not in notebook.metadata and "kernelspec" in notebook.metadata
