@@ -165,8 +165,8 @@ class Verdict:
         return next((outcome for outcome in self.outcomes if not outcome.holds), None)
 
 
-class _Stop(Exception):
-    """The call raised, or changed an input: this ends the property."""
+class Stop(Exception):
+    """Ends a property with this evidence: the call raised, or nothing can be read of its value."""
 
     def __init__(self, evidence: str, error: Raised | None = None) -> None:
         self.evidence, self.error = evidence, error
@@ -202,7 +202,7 @@ def _try(claimed: Property, answer: Answer, observe: Observe, seed: int) -> tupl
         evidence = claimed.test(answer, careful, Draw(seed))
         if evidence is not None and claimed.statistical:
             evidence = claimed.test(answer, careful, Draw(seed + 1_000_003, scale=10))
-    except _Stop as stop:
+    except Stop as stop:
         return stop.evidence, stop.error
     except Exception as stumbled:  # a right answer never gets here: the tests see to that
         return Form(f"the check cannot read what you returned: {stumbled}"), None
@@ -212,10 +212,10 @@ def _try(claimed: Property, answer: Answer, observe: Observe, seed: int) -> tupl
 def _observe_or_stop(observe: Observe, answer: Answer, *inputs: object) -> Observed:
     seen = observe(answer, *inputs)
     if seen.error is not None:
-        raise _Stop(f"{seen.error.kind}: {seen.error.message}", seen.error)
+        raise Stop(f"{seen.error.kind}: {seen.error.message}", seen.error)
     for at, (before, after) in enumerate(zip(inputs, seen.inputs_after, strict=True), 1):
         if isinstance(before, Tensor) and not torch.equal(before.detach(), after):
-            raise _Stop(Changed(f"your function changed its input number {at}"))
+            raise Stop(Changed(f"your function changed its input number {at}"))
     return seen
 
 

@@ -1,7 +1,10 @@
 """What holds for every exercise: its reference passes, its shape is legal."""
 
 import ast
+import itertools
+import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,6 +45,81 @@ def test_hints_differ_and_keep_the_solution_to_themselves(exercise):
 def test_unknown_exercise_is_named_with_the_legal_ones():
     with pytest.raises(ValueError, match=r"05-e99.*05-e2"):
         check("05-e99", print)
+
+
+# --- points without mathematics ---------------------------------------------------------------
+
+NO_POINTS_FOR_A_CONSTANT = ("00", "01")  # lessons; it is to hold for all of them
+
+
+def _parts(value):
+    if isinstance(value, dict):
+        return list(value.values())
+    return list(value) if isinstance(value, tuple | list) else [value]
+
+
+def _summary(part):
+    return part if isinstance(part, str) else round(float(np.asarray(part, float).mean()), 9)
+
+
+def _returned(exercise, seed):
+    """What the reference returns while it is judged: a list per part, a string or a mean a call."""
+    found = []
+
+    def noting(answer, *inputs):
+        seen = observe(answer, *inputs)
+        found.append([_summary(part) for part in _parts(seen.value)])
+        return seen
+
+    judge(exercise, exercise.reference, noting, seed)
+    return list(zip(*found, strict=True))
+
+
+def _guesses(exercise):
+    """Constants worth a try: for each part 0, 1, its mean; what two seeds give; any of the names.
+
+    What is the same for two seeds belongs to inputs that never change: log 2, or a slope of 3. Of
+    two parts every pair is tried; of three the zeros, the ones, the means.
+    """
+    every = []
+    for here, there in zip(*(_returned(exercise, seed) for seed in (0, 1)), strict=True):
+        if isinstance(here[0], str):
+            every.append(sorted(set(here)))
+        else:
+            every.append([0.0, 1.0, float(np.mean(here)), *(set(here) & set(there) - {0.0, 1.0})])
+    tried = itertools.product(*every) if len(every) < 3 else zip(*every, strict=False)
+    return [*tried, (math.nan,) * len(every)]
+
+
+def _filled(part, guess):
+    if isinstance(part, str | int | float):
+        return guess
+    return torch.full(np.shape(part), guess, dtype=torch.float64)
+
+
+def _always(exercise, guess):
+    """An answer of the reference's shape that is these numbers, whatever the inputs are."""
+
+    def answer(*inputs):
+        value = exercise.reference(*inputs)
+        filled = list(map(_filled, _parts(value), guess))
+        if isinstance(value, dict):
+            return dict(zip(value, filled, strict=True))
+        return tuple(filled) if isinstance(value, tuple) else filled[0]
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "exercise",
+    [e for lesson in NO_POINTS_FOR_A_CONSTANT for e in of_lesson(lesson)],
+    ids=lambda exercise: exercise.id,
+)
+def test_a_constant_earns_at_most_15_per_cent(exercise):
+    for guess in _guesses(exercise):
+        verdict = judge(exercise, _always(exercise, guess), observe, seed=2)
+        held = [outcome.claim for outcome in verdict.outcomes if outcome.holds]
+        assert verdict.points <= 0.15 * exercise.points, (guess, held)
 
 
 # --- what `use` hands on ----------------------------------------------------------------------

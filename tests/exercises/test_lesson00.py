@@ -178,6 +178,34 @@ def _without_outliers(f, sampler, n, generator):
     return kept.mean(), kept.std() / math.sqrt(n)
 
 
+def _clipped(f, sampler, n, generator):
+    values = f(sampler(n, generator)).clamp(max=9)
+    return values.mean(), values.std() / math.sqrt(n)
+
+
+def _always_a_thousand(f, sampler, n, generator):
+    values = f(sampler(1000, generator))
+    return values.mean(), values.std() / math.sqrt(1000)
+
+
+def _over_entries(f, sampler, n, generator):
+    draws = sampler(n, generator)
+    return f(draws).mean(), f(draws).std() / math.sqrt(draws.numel())
+
+
+def _error_with_a_number_added(f, sampler, n, generator):
+    mean, error = mc_mean(f, sampler, n, generator)
+    return mean, error + 1e-8
+
+
+def _nothing(f, sampler, n, generator):
+    return None, None
+
+
+def _stacked(f, sampler, n, generator):
+    return torch.stack(mc_mean(f, sampler, n, generator))
+
+
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
@@ -194,6 +222,12 @@ def _without_outliers(f, sampler, n, generator):
         (_seeded_inside, "All replicates equal"),
         (_a_new_generator, "All replicates equal"),
         (_without_outliers, "Every draw counts"),
+        (_clipped, "Every draw counts"),
+        (_always_a_thousand, "mean of n draws"),
+        (_over_entries, "however many entries"),
+        (_error_with_a_number_added, "Nothing is added"),
+        (_nothing, "compare type and shape"),
+        (_stacked, "compare type and shape"),
     ],
 )
 def test_mc_mean_mistakes_meet_their_hint(wrong, hint):
@@ -252,6 +286,32 @@ def _sorted_index(mean, cov, index, value):
     return gaussian_condition(mean, cov, sorted(index), value)
 
 
+def _jitter(amount, everywhere):
+    def condition_with_jitter(mean, cov, index, value):
+        added = torch.zeros(len(mean), dtype=cov.dtype)
+        added[slice(None) if everywhere else index] = amount
+        return gaussian_condition(mean, cov + added.diag(), index, value)
+
+    return condition_with_jitter
+
+
+def _inverse_with_a_cut(mean, cov, index, value):
+    rest = [i for i in range(len(mean)) if i not in index]
+    gain = cov[rest][:, index] @ torch.linalg.pinv(cov[index][:, index], atol=1e-8)
+    return mean[rest] + gain @ (value - mean[index]), cov[rest][:, rest] - gain @ cov[index][
+        :, rest
+    ]
+
+
+def _standard_deviations(mean, cov, index, value):
+    new_mean, new_cov = gaussian_condition(mean, cov, index, value)
+    return new_mean, new_cov.abs().sqrt()
+
+
+def _mean_alone(mean, cov, index, value):
+    return gaussian_condition(mean, cov, index, value)[0]
+
+
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
@@ -264,6 +324,13 @@ def _sorted_index(mean, cov, index, value):
         (_prior_mean, "Only the surprise"),
         (_diagonal_of_the_block, "inverse of their whole block"),
         (_sorted_index, "order of index"),
+        (_jitter(1e-3, everywhere=True), "nothing added."),
+        (_jitter(1e-3, everywhere=False), "with nothing added?"),
+        (_jitter(1e-6, everywhere=True), "a small number added?"),
+        (_jitter(1e-12, everywhere=False), "added to the diagonal"),
+        (_inverse_with_a_cut, "singular value cut off"),
+        (_standard_deviations, "no root"),
+        (_mean_alone, "compare type and shape"),
     ],
 )
 def test_gaussian_condition_mistakes_meet_their_hint(wrong, hint):
@@ -315,9 +382,49 @@ def _diagonals_only(mean1, cov1, mean2, cov2):
     return 0.5 * ((var1 / var2 - 1 + (var2 / var1).log()).sum() + distance)
 
 
+def _covariances_with(amount):
+    def kl_with_jitter(mean1, cov1, mean2, cov2):
+        added = amount * torch.eye(len(mean1), dtype=cov1.dtype)
+        return gaussian_kl(mean1, cov1 + added, mean2, cov2 + added)
+
+    return kl_with_jitter
+
+
+def _logs_of_determinants(mean1, cov1, mean2, cov2):
+    right = gaussian_kl(mean1, cov1, mean2, cov2)
+    log_ratio = torch.logdet(cov2) - torch.logdet(cov1)
+    return right + 0.5 * ((cov2.det() / cov1.det()).log() - log_ratio)
+
+
+def _bits(mean1, cov1, mean2, cov2):
+    return gaussian_kl(mean1, cov1, mean2, cov2) / math.log(2)
+
+
+def _ratio_in_bits(mean1, cov1, mean2, cov2):
+    log_ratio = torch.logdet(cov2) - torch.logdet(cov1)
+    right = gaussian_kl(mean1, cov1, mean2, cov2)
+    return right + 0.5 * (1 / math.log(2) - 1) * log_ratio
+
+
+def _ratio_not_halved(mean1, cov1, mean2, cov2):
+    log_ratio = torch.logdet(cov2) - torch.logdet(cov1)
+    return gaussian_kl(mean1, cov1, mean2, cov2) + 0.5 * log_ratio
+
+
+def _d_once(mean1, cov1, mean2, cov2):
+    return gaussian_kl(mean1, cov1, mean2, cov2) + 0.5 * (len(mean1) - 1)
+
+
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
+        (_d_once, "what takes it away"),
+        (_bits, "In nats"),
+        (_ratio_in_bits, "is natural"),
+        (_ratio_not_halved, "and halved"),
+        (_covariances_with(1e-3), "nothing added to a covariance"),
+        (_covariances_with(1e-7), "a small number added?"),
+        (_logs_of_determinants, "leaves the range of floats"),
         (_d_forgotten, "what takes it away"),
         (_shift_without_metric, "where is the 1/2"),
         (_half_forgotten, "where is the 1/2"),
@@ -379,9 +486,36 @@ def _dx_twice(p, q, dx):
     return jsd(p, q, dx) * dx
 
 
+def _guarded(amount):
+    def jsd_with_a_guard(p, q, dx):
+        m = (p + q) / 2
+        sides = [law * torch.log((law + amount) / (m + amount)) for law in (p, q)]
+        return sum(side.sum() * dx for side in sides) / 2
+
+    return jsd_with_a_guard
+
+
+def _clamped(p, q, dx):
+    return jsd(p.clamp(min=1e-8), q.clamp(min=1e-8), dx)
+
+
+def _upside_down(p, q, dx):
+    return -jsd(p, q, dx)
+
+
+def _mean_for_the_sum(p, q, dx):
+    return jsd(p, q, dx) / len(p)
+
+
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
+        (_guarded(1e-3), "small number was added"),
+        (_guarded(1e-8), "a small number added?"),
+        (_guarded(1e-10), "a small number added?"),
+        (_clamped, "a small number added?"),
+        (_upside_down, "upside down"),
+        (_mean_for_the_sum, "2 log 2"),
         (_middle_is_a_sum, "is your m an average"),
         (_zero_times_log_zero, "0 · log 0"),
         (_mean_of_both_kls, "0 · log 0"),
