@@ -11,8 +11,10 @@ from course_utils.exercises.base import (
     Answer,
     Draw,
     Exercise,
+    Number,
     Observe,
     Property,
+    Stop,
     differs,
     equals,
     far,
@@ -76,18 +78,42 @@ def _follows_generator(inputs: Callable[[Draw], tuple]) -> Callable:
     return lambda answer, observe, draw: ignores_generator(answer, observe, draw, *inputs(draw))
 
 
+FAR = torch.tensor([[3.0], [0.0]]).double(), torch.tensor([[2.0]]).double(), 0.25  # x, W, s2
+
+
+def _of_far_points(answer: Answer, observe: Observe, draw: Draw, q: tuple, k: int) -> Tensor:
+    """Estimates (12, 2) at x = 3, of evidence -2.70 and ELBO -26.2, and at x = 0: there -1.64.
+
+    Raises:
+        Stop: one has the wrong shape, or is not finite.
+    """
+    found = []
+    for seed in [draw.seed() for _ in range(12)]:
+        value = observe(answer, *FAR, *q, k, seed).value
+        if wrong := differs(value, torch.zeros(2), tolerance=math.inf):
+            raise Stop(wrong)
+        found.append(torch.as_tensor(value).double())
+    return torch.stack(found)
+
+
 def _far_above_the_elbo(*q: Tensor) -> Callable:
-    """At w = 2, s2 = 0.25, x = 3 and q = prior the evidence is -2.70, the ELBO -26.2."""
+    def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+        values = _of_far_points(answer, observe, draw, q, k=200)
+        if (lowest := values[:, 0].min().item()) < -14:
+            return f"you: {lowest:.4g}, right is near -2.7 (w = 2, s2 = 0.25, x = 3)"
+        fall = (values[:, 1] - values[:, 0]).mean().item()
+        right = "right is 1.06"  # 0 is that of a constant
+        return f"you: log p(0) - log p(3) = {fall:.3g}, {right}" if fall < 0.3 else None
+
+    return test
+
+
+def _k_counts(*q: Tensor) -> Callable:
+    """A single draw is far below the evidence at times; the log of a mean of many never is."""
 
     def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-        x, W = (torch.tensor([[v]], dtype=torch.float64) for v in (3.0, 2.0))
-        for seed in [draw.seed() for _ in range(12)]:
-            value = observe(answer, x, W, 0.25, *q, 200, seed).value
-            if wrong := differs(value, torch.zeros(1), tolerance=math.inf):
-                return wrong
-            if (value := torch.as_tensor(value).item()) < -14:
-                return f"you: {value:.4g}, right is near -2.7 (w = 2, s2 = 0.25, x = 3)"
-        return None
+        lowest = _of_far_points(answer, observe, draw, q, k=1)[:, 0].min().item()
+        return None if lowest < -10 else f"you: {lowest:.4g} at least, twelve times with k = 1"
 
     return test
 
@@ -104,28 +130,53 @@ def _two_equal_pixels(answer: Answer, observe: Observe, draw: Draw) -> str | Non
     return differs(both, right)
 
 
+def _averages_to_the_evidence(
+    answer: Answer, observe: Observe, draw: Draw, given: tuple, k: int, second_moment: Number
+) -> str | None:
+    """None if exp(estimate) / p(x) is 1 on average over four calls; second_moment: a weight's."""
+    log_p, total = _evidence(*given), torch.zeros(5, dtype=torch.float64)
+    for seed in [draw.seed() for _ in range(4)]:
+        value = observe(answer, *given, k, seed).value
+        if wrong := differs(value, log_p, tolerance=math.inf):
+            return wrong
+        total += (torch.as_tensor(value).double() - log_p).exp() / 4
+    error = ((torch.as_tensor(second_moment) - 1) / (4 * k)).sqrt()
+    return far(total, torch.ones(5), error, "mean of exp(yours) / p(x)")
+
+
 def _log_mean_tends_to_evidence(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+    """E p(x|z)^2 = (4 pi s2)^(-D/2) N(x; 0, W W^T + s2/2 I) gives the standard error."""
     (x, _, s2), W = _problem(draw, K=2), TWO_CAUSES
-    k, log_p = draw.count(1000), _evidence(x, W, s2)
-    # E p(x|z)^2 = (4 pi s2)^(-D/2) N(x; 0, W W^T + s2/2 I) gives the standard error
     log_second_moment = _evidence(x, W, s2 / 2) - 1.5 * math.log(4 * math.pi * s2)
-    error = (((log_second_moment - 2 * log_p).exp() - 1) / k).sqrt()
-    return far(observe(answer, x, W, s2, k, draw.seed()).value, log_p, error)
+    second_moment = (log_second_moment - 2 * _evidence(x, W, s2)).exp()
+    given = x, W, s2
+    return _averages_to_the_evidence(answer, observe, draw, given, draw.count(1000), second_moment)
 
 
 def _bound_tends_to_evidence(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-    x, W, s2 = _problem(draw, K=2)
+    """With c times the posterior's variance a weight is p(x) sqrt(c) exp(-(1 - 1/c) u^2 / 2).
+
+    That is per latent; u is the distance from the posterior's mean in its standard deviations, the
+    factor's second moment c / sqrt(2c - 1). Draws narrower, wider, elsewhere or shared show.
+    """
+    (x, _, s2), W = _problem(draw, K=2, x=3), TWO_CAUSES
     mean, var = _posterior(x, W, s2)
-    mean, var = mean + 0.3 * var.sqrt(), 1.5 * var
-    many = x.repeat(2000, 1), W, s2, mean.repeat(2000, 1), var.repeat(2000, 1), 1, draw.generator
-    weights = importance_weighted_bound(*many).view(2000, 5).exp()
-    k = draw.count(500)
-    error = weights.std(0) / weights.mean(0) / math.sqrt(k)
-    for seed in [draw.seed() for _ in range(4)]:
-        value = observe(answer, x, W, s2, mean, var, k, seed).value
-        if wrong := far(value, _evidence(x, W, s2), error):
-            return wrong
-    return None
+    c = torch.tensor([1.2, 2, 4, 8, 16], dtype=torch.float64)
+    given = x, W, s2, mean, c[:, None] * var
+    moment = c**2 / (2 * c - 1)
+    return _averages_to_the_evidence(answer, observe, draw, given, draw.count(500), moment)
+
+
+def _nearly_certain(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+    """With var = 1e-20 a weight is p(x, z = mean) / q(z|x), and log q(z|x) known up to eps^2/2."""
+    (x, W, s2), mean, var = _problem(draw, K=1), draw.normal(5, 1), 1e-20
+    value = observe(answer, x, W, s2, mean, var + 0 * mean, 1, draw.seed()).value
+    if wrong := differs(value, torch.zeros(5), tolerance=math.inf):
+        return wrong
+    at_mean = -0.5 * ((x - mean @ W.T) ** 2 / s2 + math.log(2 * math.pi * s2)).sum(1)
+    rest = torch.as_tensor(value).double() - at_mean + 0.5 * (mean[:, 0] ** 2 - math.log(var))
+    near = -0.1 < rest.min() and rest.max() < 15
+    return None if near else f"with var = 1e-20, eps^2 / 2 is {rest.max():.4g}, right is 0 to 15"
 
 
 MONTE_CARLO = (
@@ -148,7 +199,8 @@ MONTE_CARLO = (
     ),
     Property(
         "equal seeds give equal results, other seeds others",
-        "Every random number comes from the generator you are given; make none of your own.",
+        "Every random number comes from the generator you are given: draw from it, and make none "
+        "of your own.",
         _follows_generator(lambda d: (*_problem(d, K=2), 20)),
     ),
     Property(
@@ -156,6 +208,12 @@ MONTE_CARLO = (
         "The mean of the logs is the ELBO with q = prior, -26.2 here and not -2.7: which comes "
         "first, the mean or the log? And every draw counts.",
         _far_above_the_elbo(),
+    ),
+    Property(
+        "with k = 1 it is the likelihood at one draw",
+        "k has no effect: one draw is far from the evidence at times, here below -10 instead of "
+        "-2.7. How many draws do you take?",
+        _k_counts(),
     ),
     Property(
         "two equal pixels count as one pixel of half the noise variance",
@@ -198,14 +256,21 @@ IMPORTANCE = (
     ),
     Property(
         "equal seeds give equal results, other seeds others",
-        "Every random number comes from the generator you are given; make none of your own.",
+        "Every random number comes from the generator you are given: draw from it, and make none "
+        "of your own.",
         _follows_generator(lambda d: (*_problem(d, K=2), *_prior(2), 20)),
     ),
     Property(
         "more weights lift the bound",
         "k has no effect: you built the ELBO. Which comes first, the mean over weights or the log? "
         "And each weight needs a draw of its own.",
-        _far_above_the_elbo(*_prior(1, rows=1)),
+        _far_above_the_elbo(*_prior(1, rows=2)),
+    ),
+    Property(
+        "with k = 1 it is the log of one weight",
+        "However small k is, you take many draws: one weight is far from the evidence at times, "
+        "here below -10 instead of -2.7.",
+        _k_counts(*_prior(1, rows=2)),
     ),
     Property(
         "two latents: a single weight is the evidence, too",
@@ -214,11 +279,16 @@ IMPORTANCE = (
         equals(_evidence, lambda d: _at_posterior(d, k=1, W=TWO_CAUSES)),
     ),
     Property(
-        "is near the evidence for k = 500",
-        "The weights are right, so look at the draws: are they from q, with a number of their own "
-        "for each of the latents?",
+        "the weights average to the evidence for any q wider than the posterior",
+        "The weights are right, so look at the draws: are they from q (eps counts standard "
+        "deviations), with a number of their own for each of the latents?",
         _bound_tends_to_evidence,
         statistical=True,
+    ),
+    Property(
+        "is right for a nearly certain q",
+        "var as it is: was a small number added to it, or a small one clamped?",
+        _nearly_certain,
     ),
 )
 

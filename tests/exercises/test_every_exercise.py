@@ -49,7 +49,7 @@ def test_unknown_exercise_is_named_with_the_legal_ones():
 
 # --- points without mathematics ---------------------------------------------------------------
 
-NO_POINTS_FOR_A_CONSTANT = ("00", "01")  # lessons; it is to hold for all of them
+NO_POINTS_FOR_A_CONSTANT = ("00", "01", "05")  # lessons; it is to hold for all of them
 
 
 def _parts(value):

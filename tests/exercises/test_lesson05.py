@@ -11,7 +11,7 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from course_utils.distributions import LinearGaussian
 from course_utils.exercises import find
-from course_utils.exercises.lesson05 import DISGUISED, INEQUALITIES, RULES
+from course_utils.exercises.lesson05_rules import DISGUISED, INEQUALITIES, RULES
 from course_utils.notebook.file import notebook_path
 from tests.exercises.harness import accepts, rejects
 from tests.notebooks.lessons import read
@@ -102,9 +102,29 @@ def _diagonal_only(x, W, s2):
     return Normal(0.0, ((W**2).sum(1) + s2).sqrt()).log_prob(x).sum(1)
 
 
+def _jitter(amount):
+    def evidence_with_jitter(x, W, s2):
+        return log_evidence(x, W, s2 + amount)
+
+    return evidence_with_jitter
+
+
+def _evidence_in_bits(x, W, s2):
+    return log_evidence(x, W, s2) / math.log(2)
+
+
+def _three_dimensions(x, W, s2):
+    return log_evidence(x, W, s2) + (x.shape[1] - 3) / 2 * math.log(2 * math.pi)
+
+
 @_mistakes(
+    (_jitter(1e-3), "nothing added"),
+    (_jitter(1e-9), "small number added?"),
+    (_jitter(1e-12), "small number added"),
+    (_evidence_in_bits, "a natural logarithm"),
+    (_three_dimensions, "written into your code"),
     (_s2_is_squared, "W = 0"),
-    (_density_instead_of_its_log, "a logarithm"),
+    (_density_instead_of_its_log, "a natural logarithm"),
     (_float32_on_the_way, "dtype=x.dtype"),
     (_no_2_pi, "log(2 pi)"),
     (_determinant_forgotten, "log determinant"),
@@ -206,7 +226,28 @@ def _works_on_its_inputs(x, W, s2, mean, var):
     return value
 
 
+def _other_price(price):
+    def elbo_with_it(x, W, s2, mean, var):
+        return elbo(x, W, s2, mean, var) + _kl(mean, var) - price(mean, var)
+
+    return elbo_with_it
+
+
+_price_not_halved = _other_price(lambda mean, var: 2 * _kl(mean, var))
+_minus_one_once = _other_price(lambda mean, var: _kl(mean, var) + (mean.shape[1] - 1) / 2)
+_price_averaged = _other_price(lambda mean, var: _kl(mean, var) / mean.shape[1])
+_log_not_halved = _other_price(lambda mean, var: _kl(mean, var) - 0.5 * var.log().sum(1))
+_guarded_log = _other_price(lambda mean, var: _kl(mean, var + 1e-10) - 5e-11 * mean.shape[1])
+_clamped_var = _other_price(lambda mean, var: _kl(mean, var.clamp(min=1e-6)))
+
+
 @_mistakes(
+    (_price_not_halved, "halved, and summed"),
+    (_minus_one_once, "once per latent"),
+    (_price_averaged, "summed over the latents"),
+    (_log_not_halved, "each of them halved"),
+    (_guarded_log, "small number added to var"),
+    (_clamped_var, "a small one clamped"),
     (_kl_added, "is it subtracted"),
     (_variance_read_as_sd, "neither a standard deviation"),
     (_noise_variance_read_as_sd, "Is s2 a variance"),
@@ -288,7 +329,23 @@ def _pixels_averaged_one_by_one(x, W, s2, k, generator):
     return (log_lik.logsumexp(0) - math.log(k)).sum(1)
 
 
+def _k_ignored(x, W, s2, k, generator):
+    return mc_log_likelihood(x, W, s2, 500, generator)
+
+
+def _mean_plus_a_number(x, W, s2, k, generator):
+    return (_log_lik(x, W, s2, k, generator).exp().mean(0) + 1e-300).log()
+
+
+def _worst_tenth_left_out(x, W, s2, k, generator):
+    kept = max(1, k * 9 // 10)
+    return _log_lik(x, W, s2, k, generator).topk(kept, 0).values.logsumexp(0) - math.log(kept)
+
+
 @_mistakes(
+    (_k_ignored, "k has no effect"),
+    (_mean_plus_a_number, "exp(-800)"),
+    (_worst_tenth_left_out, "standard normal"),
     (_mean_of_logs, "mean of the logs"),
     (_pixels_averaged_one_by_one, "belong together"),
     (_log_sum, "not of a sum"),
@@ -354,7 +411,32 @@ def _mean_of_the_posterior_without_s2(x, W, s2, mean, var):
     return gap(x * s2, W, s2, mean, var)
 
 
+def _gap_minus_one_once(x, W, s2, mean, var):
+    return gap(x, W, s2, mean, var) + 0.5 * (W.shape[1] - 1)
+
+
+def _gap_in_bits(x, W, s2, mean, var):
+    return gap(x, W, s2, mean, var) / math.log(2)
+
+
+def _gap_of_clamped_var(x, W, s2, mean, var):
+    return gap(x, W, s2, mean, var.clamp(min=1e-6))
+
+
+def _gap_without_the_batch(x, W, s2, mean, var):
+    return gap(x, W, s2, mean, var).squeeze()
+
+
+def _no_gap(x, W, s2, mean, var):
+    return 0 * gap(x, W, s2, mean, var)
+
+
 @_mistakes(
+    (_gap_minus_one_once, "once per latent"),
+    (_gap_in_bits, "in nats"),
+    (_gap_of_clamped_var, "a small one clamped"),
+    (_gap_without_the_batch, "the form"),
+    (_no_gap, "nothing is lost"),
     (_sign_of_the_log_determinant, "log determinants"),
     (_mean_of_the_posterior_without_s2, "posterior's mean"),
     (_reversed, "it is q you sample"),
@@ -455,9 +537,40 @@ def _first_latent_only_in_q(x, W, s2, mean, var, K, generator):
     return (log_lik + log_ratio[..., 0]).logsumexp(0) - math.log(K)
 
 
+def _drawn_from(q):
+    def bound_with_these_draws(x, W, s2, mean, var, K, generator):
+        eps = torch.randn((K, *mean.shape), generator=generator, dtype=x.dtype)
+        eps = (q(eps, mean, var) - mean) / var.sqrt()
+        return _log_weights(x, W, s2, mean, var, K, generator, eps).logsumexp(0) - math.log(K)
+
+    return bound_with_these_draws
+
+
+_var_times_eps = _drawn_from(lambda eps, mean, var: mean + var * eps)
+_one_noise_for_all_latents = _drawn_from(lambda eps, mean, var: mean + var.sqrt() * eps[..., :1])
+_drawn_around_zero = _drawn_from(lambda eps, mean, var: var.sqrt() * eps)
+_drawn_from_the_prior = _drawn_from(lambda eps, mean, var: eps)
+_drawn_a_little_wider = _drawn_from(lambda eps, mean, var: mean + (var + 1e-3).sqrt() * eps)
+
+
+def _always_many_weights(x, W, s2, mean, var, K, generator):
+    return importance_weighted_bound(x, W, s2, mean, var, 500, generator)
+
+
+def _no_draw_at_all(x, W, s2, mean, var, K, generator):
+    return elbo(x, W, s2, mean, var)
+
+
 @_mistakes(
-    (_mean_outside_the_log, "k has no effect"),
-    (_one_draw_for_all_weights, "k has no effect"),
+    (_var_times_eps, "are they from q"),
+    (_one_noise_for_all_latents, "for each of the latents"),
+    (_drawn_around_zero, "are they from q"),
+    (_drawn_from_the_prior, "are they from q"),
+    (_drawn_a_little_wider, "was a small number added to it"),
+    (_always_many_weights, "However small k is"),
+    (_no_draw_at_all, "draw from it"),
+    (_mean_outside_the_log, "k has no effect: you built"),
+    (_one_draw_for_all_weights, "k has no effect: you built"),
     (_sum_of_weights, "not of a sum"),
     (_weights_underflow, "exp(-800)"),
     (_prior_forgotten, "all three densities"),
