@@ -54,13 +54,12 @@ def _ends_of(draw: Draw, B: int = 1, norm: float = 1, angle: float = 0) -> tuple
 
 def _pair(answer: Answer, observe: Observe, z0: Tensor, z1: Tensor, t: float) -> list[Tensor]:
     """The two results, both like z0."""
-    value = observe(answer, z0, z1, t).value
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise ValueError("asked are two tensors: the straight line, the arc")
-    for name, part in zip(("line", "arc"), value, strict=True):
-        if torch.as_tensor(part).shape != z0.shape:
-            raise ValueError(f"{name} has shape {tuple(torch.as_tensor(part).shape)}")
-    return [torch.as_tensor(part) for part in value]
+    parts = observe(answer, z0, z1, t).parts("line", "arc")
+    for name, part in zip(("line", "arc"), parts, strict=True):
+        shape = tuple(torch.as_tensor(part).shape)
+        if shape != z0.shape:
+            raise ValueError(f"{name} has shape {shape}, asked is {tuple(z0.shape)}")
+    return [torch.as_tensor(part) for part in parts]
 
 
 def _ends(answer: Answer, observe: Observe, draw: Draw) -> str | None:
@@ -188,17 +187,50 @@ def _shared(draw: Draw) -> tuple:
     return pairs + 0.4 * apart, torch.cat([pairs, pairs + apart, -pairs[1:] - 5]), 0.25
 
 
+def _all_coordinates(draw: Draw) -> tuple:
+    """Centres of five coordinates, each with a sample near it but for the one drawn."""
+    centers = 3 * draw.uniform(0.5, 1.5, 6, 5)
+    x, away = centers + 0.05, torch.zeros(6, 5).double()
+    for row in range(draw.integer(1, 5)):
+        away[row, draw.integer(3, 4)] = 0.8
+    return x + away, centers, 0.3
+
+
+def _and(*tests: Callable) -> Callable:
+    """A property's test: all of these hold."""
+
+    def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+        return next(filter(None, (one(answer, observe, draw) for one in tests)), None)
+
+    return test
+
+
+def _some_within_reach(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+    value = observe(answer, _junk(draw), _ring(draw), 4.0).value
+    return None if float(value) > 0 else "0 modes within tol = 4, too"
+
+
+def _reached_by_nothing(draw: Draw) -> tuple:
+    x, centers, _ = _crowd(draw)
+    return x, centers, 1e-9
+
+
 MODES = (
     Property(
         "junk far from all centres covers nothing",
         "To every sample some centre is the nearest, so noise covers all 8 modes: nearest is not "
         "near. Where does tol enter?",
-        equals(covered_modes, lambda d: (_junk(d), _ring(d), 0.3), "modes"),
+        _and(
+            equals(covered_modes, lambda d: (_junk(d), _ring(d), 0.3), "modes"), _some_within_reach
+        ),
     ),
     Property(
         "a crowd at one centre covers one mode",
         "Count centres, not samples: thirty samples at one centre cover one mode.",
-        equals(covered_modes, _crowd, "modes"),
+        _and(
+            equals(covered_modes, _crowd, "modes"),
+            equals(covered_modes, _reached_by_nothing, "modes"),
+        ),
     ),
     Property(
         "one sample is enough, whatever the others do",
@@ -210,17 +242,8 @@ MODES = (
         "the distance is Euclidean",
         "Compare with tol the length of the difference: not its square, not its largest or its "
         "summed coordinates. And does tol come from the argument?",
-        lambda answer, observe, draw: next(
-            filter(
-                None,
-                (
-                    equals(covered_modes, lambda d, tol=tol: _off(d, tol), "modes")(
-                        answer, observe, draw
-                    )
-                    for tol in (0.3, 3.0)
-                ),
-            ),
-            None,
+        _and(
+            *(equals(covered_modes, lambda d, tol=tol: _off(d, tol), "modes") for tol in (0.3, 3.0))
         ),
     ),
     Property(
@@ -228,6 +251,12 @@ MODES = (
         "Ask every centre whether it has a sample within tol, in any dimension: a sample that has "
         "been counted for its nearest centre may be within tol of another.",
         equals(covered_modes, _shared, "modes"),
+    ),
+    Property(
+        "all coordinates count",
+        "Right in the plane only: centres and samples may have more coordinates than two, and a "
+        "sample that is off in any of them is off.",
+        equals(covered_modes, _all_coordinates, "modes"),
     ),
 )
 

@@ -56,14 +56,19 @@ WATCH = (  # a buffer of G counts the steps of D at which G has a gradient
 )
 TOLERANCE = 2e-5  # the networks are float32; a step is some 0.1 long
 SURE = "net[2].bias.data.fill_(-200)"  # logits near -200: D takes all it sees for fakes
+KEEP = (  # with a network's state goes 1 if it can go on learning as it did, else 0
+    "net._register_state_dict_hook(lambda net, state, *_: state.update(ready=torch.tensor("
+    "net.training and all(p.requires_grad for p in net.parameters()))) or state)"
+)
 OLD = "[setattr(p, 'grad', 3 * torch.ones_like(p)) for p in net.parameters()]"  # of a step before
 
 
 def _game(draw: Draw, d_rate: float = 0.5, old: bool = False, sure: bool = False) -> tuple:
     seed, left = draw.integer(0, 10_000), OLD if old else "0"
     judge = SURE if sure else left
-    G = f"(net := {NETWORK.format(3, 2, '')}, net.register_buffer('seen', torch.zeros(())), {left})"
-    D = f"(net := {NETWORK.format(2, 1, ', nn.Flatten(0)')}, {judge})"
+    count = "net.register_buffer('seen', torch.zeros(()))"
+    G = f"(net := {NETWORK.format(3, 2, '')}, {count}, {KEEP}, {left})"
+    D = f"(net := {NETWORK.format(2, 1, ', nn.Flatten(0)')}, {KEEP}, {judge})"
     return (
         Recipe(f"{G}[0]", seed),
         Recipe(f"{D}[0]", seed + 1),
@@ -82,7 +87,7 @@ def _batches(draw: Draw, k: int, one_x: bool = False, one_z: bool = False) -> tu
 def _parameters(seen: Observed, player: int) -> Tensor:
     """All numbers of G (0) or D (1) after the call, in a row."""
     state = seen.inputs_after[player]
-    parts = [value.flatten() for name, value in state.items() if name != "seen"]
+    parts = [value.flatten() for name, value in state.items() if name not in ("seen", "ready")]
     return torch.cat([torch.as_tensor(part) for part in parts])
 
 
@@ -131,6 +136,16 @@ def _g_is_left_alone(answer: Answer, observe: Observe, draw: Draw) -> str | None
     after = observe(answer, *_game(draw), *_batches(draw, k=3)).inputs_after[0]
     seen = int(after["seen"])
     return f"at {seen} of D's 3 steps G had a gradient" if seen else None
+
+
+def _ready_for_the_next(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+    seen = observe(answer, *_game(draw), *_batches(draw, k=2))
+    if not any(seen.calls[2:4]):
+        return "no optimiser stepped"
+    for player, name in enumerate("GD"):
+        if not seen.inputs_after[player]["ready"]:
+            return f"after the call {name} cannot learn: requires_grad is off, or it is in eval()"
+    return None
 
 
 STEP = (
@@ -194,6 +209,12 @@ STEP = (
             )(answer, observe, draw)
         ),
     ),
+    Property(
+        "leaves G and D ready for the next call",
+        "A GAN takes thousands of such steps: a parameter whose requires_grad you switch off must "
+        "be switched on again before you return, and train() undoes eval().",
+        _ready_for_the_next,
+    ),
 )
 
 # 09-e2
@@ -204,9 +225,10 @@ def _falls(answer: Answer, observe: Observe, draw: Draw) -> str | None:
     value = observe(answer, logit).value
     if wrong := differs(value, torch.zeros(6), "loss", tolerance=math.inf):
         return wrong
+    never_rises = (torch.as_tensor(value).diff() <= 0).all()
     low, high = (float(torch.as_tensor(value)[i]) for i in (0, -1))
     shown = f"you: {low:.4g} at a = {logit[0]:.3g}, {high:.4g} at a = {logit[-1]:.3g}"
-    return None if high < low else shown
+    return None if never_rises and high < low else shown
 
 
 def _steep_where_d_sees_through(answer: Answer, observe: Observe, draw: Draw) -> str | None:
@@ -239,7 +261,7 @@ LOSS = (
     Property(
         "is steep where D sees through the fake",
         "At a = -8 this is flat, as log(1 - D) is: the saturating loss. Asked is -log D, whose "
-        "slope there is near -1.",
+        "slope there is near -1, also with no number added to D, and no mean taken.",
         _steep_where_d_sees_through,
     ),
     Property(

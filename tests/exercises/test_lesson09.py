@@ -229,6 +229,21 @@ def _optimisers_exchanged(G, D, opt_G, opt_D, x, z):
     gan_step(G, D, opt_D, opt_G, x, z)
 
 
+def _d_left_without_gradients(G, D, opt_G, opt_D, x, z):
+    gan_step(G, D, opt_G, opt_D, x, z)
+    D.requires_grad_(False)
+
+
+def _g_left_without_gradients(G, D, opt_G, opt_D, x, z):
+    gan_step(G, D, opt_G, opt_D, x, z)
+    G.requires_grad_(False)
+
+
+def _left_in_eval_mode(G, D, opt_G, opt_D, x, z):
+    gan_step(G, D, opt_G, opt_D, x, z)
+    G.eval()
+
+
 LABELS_SWAPPED = _rounds(lambda D, real, fake: (softplus(D(real)) + softplus(-D(fake))).mean())
 ASCENDS = _rounds(lambda D, real, fake: -_d_loss(D, real, fake))
 HALF = _rounds(lambda D, real, fake: _d_loss(D, real, fake) / 2)
@@ -251,6 +266,9 @@ for _name in (*PLURAL.split(), "G_BY_PROBABILITY", "D_BY_PROBABILITY"):
 
 
 @_mistakes(
+    (_d_left_without_gradients, "thousands of such steps"),
+    (_g_left_without_gradients, "thousands of such steps"),
+    (_left_in_eval_mode, "thousands of such steps"),
     (_one_step_of_d, "Count the optimisers' steps"),
     (_all_batches_in_one_step, "Count the optimisers' steps"),
     (_g_at_each_step, "Count the optimisers' steps"),
@@ -384,7 +402,27 @@ def _nan_slope(fake_logit):
     return torch.where(fake_logit > -30, small, -fake_logit)
 
 
+def _number_added_to_d(fake_logit):
+    return -torch.log(torch.sigmoid(fake_logit) + 1e-2)
+
+
+def _less_added_to_d(fake_logit):
+    return -torch.log(torch.sigmoid(fake_logit) + 1e-4)
+
+
+def _tiny_number_added_to_d(fake_logit):
+    return -torch.log(torch.sigmoid(fake_logit) + 1e-8)
+
+
+def _divided_by_the_batch(fake_logit):
+    return softplus(-fake_logit) / len(fake_logit)
+
+
 @_mistakes(
+    (_number_added_to_d, "no number added to D"),
+    (_less_added_to_d, "no small number added inside the log"),
+    (_tiny_number_added_to_d, "was a small number added?"),
+    (_divided_by_the_batch, "no mean taken"),
     (_sign_of_the_logit, "must fall as a rises"),
     (_log_d_itself, "must fall as a rises"),
     (_saturating_loss, "the saturating loss"),
@@ -676,7 +714,26 @@ def _two_blocks(x, y, fake, rng):
     return torch.cat([x, fake]), torch.cat([y, y]), torch.cat([torch.ones(8), torch.zeros(8)])
 
 
+def _hopes_for_a_derangement(x, y, fake, rng):
+    for _ in range(100):
+        wrong = y[torch.randperm(len(y), generator=rng)]
+        if (wrong != y).all():
+            break
+    return _three(x, y, fake, wrong)
+
+
+def _no_caption(x, y, fake, rng):
+    return _three(x, y, fake, 0 * y)
+
+
+def _images_alone(x, y, fake, rng):
+    return torch.cat([x, x, fake])
+
+
 @_mistakes(
+    (_hopes_for_a_derangement, "all rows but one may"),
+    (_no_caption, "give itself away"),
+    (_images_alone, "the form"),
     (_fakes_in_the_middle, "Three blocks of B rows"),
     (_fakes_with_wrong_pairs, "Three blocks of B rows"),
     (_wrong_pairs_marked_real, "D then ignores the text"),
@@ -772,7 +829,27 @@ def _which_modes(x, centers, tol):
     return (torch.cdist(centers, x) <= tol).any(1)
 
 
+def _two_coordinates(x, centers, tol):
+    return covered_modes(x[:, :2], centers[:, :2], tol)
+
+
+def _written_for_three_coordinates(x, centers, tol):
+    return covered_modes(x[:, :3], centers[:, :3], tol)
+
+
+def _none_is_covered(x, centers, tol):
+    return 0
+
+
+def _one_is_covered(x, centers, tol):
+    return 1
+
+
 @_mistakes(
+    (_none_is_covered, "nearest is not near"),
+    (_one_is_covered, "nearest is not near"),
+    (_two_coordinates, "Right in the plane only"),
+    (_written_for_three_coordinates, "Right in the plane only"),
     (_nearest_centre, "nearest is not near"),
     (_centres_missed, "nearest is not near"),
     (_samples_near, "Count centres, not samples"),
