@@ -63,6 +63,12 @@ def _in_every_dimension(apart: float) -> Callable:
     return test
 
 
+def _narrow(draw: Draw) -> tuple:
+    sd1, sd2 = draw.uniform(1e-6, 3e-6, 2).tolist()
+    mean2 = draw.normal(4, 3)
+    return mean2 + sd2 * draw.uniform(0.5, 1.5, 4, 3), sd1, mean2, sd2
+
+
 ISOTROPIC = (
     Property(
         "with sd1 = sd2 = 1 it is half the squared distance (checked with d = 1)",
@@ -79,8 +85,8 @@ ISOTROPIC = (
     Property(
         "a spread other than the second law's has its price (d = 1, equal means)",
         "Equal means, unequal sds: the average is over the first law. Is the second sd in the "
-        "numerator of the log, which variance is divided by which, and is d the number of columns "
-        "(here 1)?",
+        "numerator of the log (the natural one), which variance is divided by which, and is d the "
+        "number of columns (here 1)?",
         equals(kl_isotropic, lambda d: _laws(d, 1, apart=0, spread=_unequal(d)), "KL"),
     ),
     Property(
@@ -95,19 +101,32 @@ ISOTROPIC = (
         "divide by the variance of the law whose mean is missed.",
         _in_every_dimension(apart=1),
     ),
+    Property(
+        "is exact for laws a millionth wide",
+        "Right for wide laws only: no number is added to an sd, none is clamped. Near the end of "
+        "sampling the laws are narrow.",
+        equals(kl_isotropic, _narrow, "KL"),
+    ),
 )
 
 
-def _steps(draw: Draw, low: float, high: float) -> tuple[Tensor, Tensor]:
-    """Six steps of beta in [low, high), sigma2 of that size; entry 0 is 0."""
-    beta = draw.uniform(low, high, 7)
+def _steps(draw: Draw, low: float, high: float, T: int = 6) -> tuple[Tensor, Tensor]:
+    """T steps of beta in [low, high), sigma2 of that size; entry 0 is 0."""
+    beta = draw.uniform(low, high, T + 1)
     beta[0] = 0
-    return beta, beta * draw.uniform(0.5, 1.5, 7)
+    return beta, beta * draw.uniform(0.5, 1.5, T + 1)
 
 
 def _finite_at_every_step(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-    value = observe(answer, *_steps(draw, 0.1, 0.6)).value
-    return differs(value, torch.zeros(6), "lambda", tolerance=math.inf)
+    values = []
+    for given in (_steps(draw, 0.1, 0.6), _steps(draw, 0.1, 0.6)):
+        values.append(observe(answer, *given).value)
+        if wrong := differs(values[-1], torch.zeros(6), "lambda", tolerance=math.inf):
+            return wrong
+        if differs(torch.as_tensor(values[-1])[1:], loss_weight(*given)[:-1]) is None:
+            return "you: the weights of t = 0 to T - 1, asked are those of t = 1 to T"
+    same = differs(*values) is None
+    return f"lambda = {torch.as_tensor(values[0]).tolist()} for another beta, too" if same else None
 
 
 def _halves(answer: Answer, observe: Observe, draw: Draw) -> str | None:
@@ -116,6 +135,8 @@ def _halves(answer: Answer, observe: Observe, draw: Draw) -> str | None:
     if wrong := differs(first, torch.zeros(6), "lambda", tolerance=math.inf):
         return wrong
     half = torch.as_tensor(first).double() / 2
+    if not half.any():
+        return "lambda = 0 at every step"
     return differs(observe(answer, beta, 2 * sigma2).value, half, "lambda at twice sigma2")
 
 
@@ -132,7 +153,7 @@ WEIGHT = (
     Property(
         "is finite for each of the T steps",
         "1 - alpha_bar[0] = 0: entry 0 is no step, and 0/0 is NaN. Which index has the alpha_bar "
-        "that x_t was made with, and which entries are asked?",
+        "that x_t was made with, and which entries are asked? Those depend on beta.",
         _finite_at_every_step,
     ),
     Property(
@@ -144,8 +165,8 @@ WEIGHT = (
     Property(
         "is right for small beta, where alpha_t is near 1",
         "In mu the noise eps has a factor, beta_t over a root. Its square, times the 1/(2 sigma2) "
-        "of the KL, is the weight: was all of the factor squared, is the 1/2 there, and does each "
-        "step have its own alpha_bar?",
+        "of the KL, is the weight: was all of the factor squared, is the 1/2 there, has each step "
+        "its own alpha_bar, and is nothing added to a denominator?",
         _right_up_to_alpha,
     ),
     Property(
@@ -153,7 +174,7 @@ WEIGHT = (
         "Right for small beta only, where alpha_t and alpha_bar_t are both near 1: compare with "
         "D30. Which factor stands in front of the bracket in mu, and what does the square make "
         "of it?",
-        equals(loss_weight, lambda d: _steps(d, 0.2, 0.6), "lambda"),
+        equals(loss_weight, lambda d: _steps(d, 0.2, 0.6, T=11), "lambda"),
     ),
 )
 

@@ -221,7 +221,27 @@ def _single_precision(x, p):
     return {name: torch.tensor(hvae_terms(x, p)[name]) for name in names}
 
 
+def _in_bits(x, p):
+    return {name: value / math.log(2) for name, value in hvae_terms(x, p).items()}
+
+
+def _never_far_from_the_prior(x, p):
+    return hvae_terms(x, p) | {"kl_top": 0.0}
+
+
+def _never_far_inside(x, p):
+    return hvae_terms(x, p) | {"kl_inner": 0.0}
+
+
+def _as_a_tuple(x, p):
+    return tuple(hvae_terms(x, p).values())
+
+
 @_mistakes(
+    (_in_bits, "in nats"),
+    (_never_far_from_the_prior, "marginal q(z2|x), not"),
+    (_never_far_inside, "climbs above the evidence"),
+    (_as_a_tuple, "the form"),
     (_s0_as_a_variance, "With t1 near 0"),
     (_no_constant, "With t1 near 0"),
     (_minus_log_likelihood, "With t1 near 0"),
@@ -365,7 +385,20 @@ def _in_single_precision(x0, alpha_bar, eps):
     return q_sample(x0.float(), alpha_bar.float(), eps.float())
 
 
+@_expanded
+def _number_under_the_root(x0, a, eps):
+    return a.sqrt() * x0 + (1 - a + 1e-8).sqrt() * eps
+
+
+@_expanded
+def _clamped_alpha_bar(x0, a, eps):
+    a = a.clamp(1e-3, 1 - 1e-3)
+    return a.sqrt() * x0 + (1 - a).sqrt() * eps
+
+
 @_mistakes(
+    (_number_under_the_root, "was a number added under one"),
+    (_clamped_alpha_bar, "was a number added under one"),
     (_roots_swapped, "must come back"),
     (_signal_kept_whole, "The noise is right"),
     (_variance_squared, "Is the eps that is given"),
@@ -503,7 +536,30 @@ def _weight_in_single_precision(beta, sigma2):
     return loss_weight(beta.float(), sigma2.float())
 
 
+def _entry_0_as_0(beta, sigma2):
+    return torch.cat([torch.zeros(1).double(), loss_weight(beta, sigma2)])[:-1]
+
+
+@_weights
+def _number_in_the_denominator(beta, sigma2, alpha, alpha_bar):
+    return beta**2 / (2 * sigma2 * alpha * (1 - alpha_bar + 1e-4))
+
+
+@_weights
+def _tiny_number_in_the_denominator(beta, sigma2, alpha, alpha_bar):
+    return beta**2 / (2 * sigma2 * alpha * (1 - alpha_bar + 1e-8))
+
+
+@_weights
+def _no_weight(beta, sigma2, alpha, alpha_bar):
+    return 0 * beta
+
+
 @_mistakes(
+    (_entry_0_as_0, "which entries are asked?"),
+    (_number_in_the_denominator, "nothing added to a denominator"),
+    (_tiny_number_in_the_denominator, "was a small number added?"),
+    (_no_weight, "Those depend on beta"),
     (_index_shifted, "0/0 is NaN"),
     (_the_last_left_out, "0/0 is NaN"),
     (_with_entry_0, "the form"),

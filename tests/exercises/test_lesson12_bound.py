@@ -209,7 +209,32 @@ def _beta_in_place(xt, x0, t, beta):
     return of_xt * xt + of_x0 * x0, var
 
 
+@_posterior
+def _clamped_denominator(b, a, before, now):
+    below = (1 - now).clamp(min=1e-3)
+    return a.sqrt() * (1 - before) / below, before.sqrt() * b / below, b * (1 - before) / below
+
+
+@_posterior
+def _number_in_the_denominator(b, a, before, now):
+    below = 1 - now + 1e-9
+    return a.sqrt() * (1 - before) / below, before.sqrt() * b / below, b * (1 - before) / below
+
+
+def _for_rows_of_numbers(xt, x0, t, beta):
+    mean, var = q_posterior(xt, x0, t, beta)
+    return mean.flatten(1), var
+
+
+def _three_halves(xt, x0, t, beta):
+    return 1.5 + 0 * xt, 1.5
+
+
 @_mistakes(
+    (_clamped_denominator, "DDPM's first beta is 0.0001"),
+    (_number_in_the_denominator, "was a small number added?"),
+    (_for_rows_of_numbers, "the form"),
+    (_three_halves, "one of the two precisions is infinite"),
     (_alpha_bar_lowered, "Is the index right (alpha_bar[t] goes"),
     (_precisions_divide_by_zero, "one of the two precisions is infinite"),
     (_indices_lowered, "t = 1 must return x0, 0"),
@@ -362,7 +387,23 @@ def _mean_in_place(mean1, sd1, mean2, sd2):
     return kl_isotropic(mean1, sd1, 0 * mean2, sd2)
 
 
+def _clamped_sds(mean1, sd1, mean2, sd2):
+    return kl_isotropic(mean1, max(sd1, 1e-4), mean2, max(sd2, 1e-4))
+
+
+def _number_added_to_the_sds(mean1, sd1, mean2, sd2):
+    return kl_isotropic(mean1, sd1 + 1e-8, mean2, sd2 + 1e-8)
+
+
+def _log_to_base_2(mean1, sd1, mean2, sd2):
+    change = mean1.shape[1] * (math.log2(sd2 / sd1) - math.log(sd2 / sd1))
+    return kl_isotropic(mean1, sd1, mean2, sd2) + change
+
+
 @_mistakes(
+    (_clamped_sds, "Right for wide laws only"),
+    (_number_added_to_the_sds, "was a small number added?"),
+    (_log_to_base_2, "the natural one"),
     (_distance_not_halved, "Put both sds to 1"),
     (_distance_not_squared, "Put both sds to 1"),
     (_no_half, "Put both sds to 1"),
@@ -630,7 +671,30 @@ def _sigma2_in_place(x0, beta, k, sigma2, generator):
     return bound_terms(x0, beta, k, sigma**2, generator)
 
 
+@_replaced
+def _number_in_the_log(x0, beta, k, sigma2, terms):
+    return 0, terms[0] + 0.5 * torch.log1p(1e-7 / (1 - (1 - beta).prod()))
+
+
+@_replaced
+def _empty_sum(x0, beta, k, sigma2, terms):
+    return 1, torch.zeros_like(x0)
+
+
+@_replaced
+def _one_number_for_L_0(x0, beta, k, sigma2, terms):
+    return 2, terms[2].mean().expand(len(x0))
+
+
+def _two_of_three(x0, beta, k, sigma2, generator):
+    return bound_terms(x0, beta, k, sigma2, generator)[:2]
+
+
 @_mistakes(
+    (_number_in_the_log, "was a small number added?"),
+    (_empty_sum, "Where does the sum begin?"),
+    (_one_number_for_L_0, "the bound lies above log p"),
+    (_two_of_three, "the form"),
     (_t1_counted_twice, "too large by L_0"),
     (_t1_as_a_kl_too, "too large by L_0"),
     (_parts_in_another_order, "the first of the three"),
