@@ -61,11 +61,9 @@ def _of_the_pair(which: int, inputs: Callable[[Draw], tuple]) -> Callable:
 
     def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
         given = inputs(draw)
-        value = observe(answer, *given).value
-        if not isinstance(value, tuple | list) or len(value) != 2:
-            raise ValueError("asked are two tensors: x_t and the target")
-        name, where = ("x_t", "the target")[which], f"at t = {given[1].tolist()}"
-        return differs(value[which], train_pair(*given)[which], name, where=where)
+        names, where = ("x_t", "the target"), f"at t = {given[1].tolist()}"
+        value = observe(answer, *given).parts(*names)[which]
+        return differs(value, train_pair(*given)[which], names[which], where=where)
 
     return test
 
@@ -84,7 +82,8 @@ PAIR = (
     Property(
         "at t = 0 x_t is x_0",
         "alpha_bar[0] = 1 stands for clean data, so the t = 0 row must be x_0. Off by one? "
-        "The index is t itself, no t - 1. Is it eps? Then the two weights are exchanged.",
+        "The index is t itself, no t - 1. Is it eps? Then the two weights are exchanged. Nothing "
+        "is added under a root.",
         _of_the_pair(0, lambda d: _rows(d, 0, 0, 0, 0)),
     ),
     Property(
@@ -108,23 +107,27 @@ PAIR = (
 )
 
 
-def _even(draw: Draw, t: int = 0, eps: float = 0, z: float = 0) -> tuple:
+def _even(draw: Draw, t: int = 0, eps: float = 0, z: float = 0, shape: tuple = (4, 3)) -> tuple:
     """xt, eps, t, z, beta, sigma2: every step alike; eps and z scaled by the arguments."""
     beta, sigma2 = (draw.uniform(a, b, 1).repeat(7) for a, b in ((0.1, 0.3), (0.4, 0.6)))
     beta[0] = 0
-    xt, noise, fresh = draw.normal(4, 3), eps * draw.normal(4, 3), z * draw.normal(4, 3)
+    xt, noise, fresh = draw.normal(*shape), eps * draw.normal(*shape), z * draw.normal(*shape)
     return xt, noise, t or draw.integer(3, 5), fresh, beta, sigma2
 
 
 def _no_noise_at_the_end(answer: Answer, observe: Observe, draw: Draw) -> str | None:
     xt, eps, t, z, beta, sigma2 = _even(draw, t=1, eps=1, z=1)
-    first, other = (observe(answer, xt, eps, t, n, beta, sigma2).value for n in (z, -z))
-    for value in (first, other):
+    calls = (xt, t, z), (xt, t, -z), (-xt, t, z), (xt, 3, z), (xt, 3, z)
+    values = [observe(answer, x, eps, s, n, beta, sigma2).value for x, s, n in calls]
+    for value in values:
         if wrong := differs(value, xt, "x_0", tolerance=math.inf):
             return wrong
-    if differs(other, torch.as_tensor(first), "x_0") is None:
-        return None
-    return "at t = 1 two calls that differ only in z give different x_0"
+    first, turned, mirrored, later, again = map(torch.as_tensor, values)
+    if differs(turned, first, "x_0"):
+        return "at t = 1 two calls that differ only in z give different x_0"
+    if differs(mirrored, first, "x_0") is None:
+        return "at t = 1 another xt gives the same x_0"
+    return "at t = 3 two equal calls give different x_2" if differs(again, later, "x_2") else None
 
 
 def _step(inputs: Callable[[Draw], tuple]) -> Callable:
@@ -161,7 +164,8 @@ STEP = (
     Property(
         "no noise is added at t = 1",
         "The last turn: Algorithm 2 sets z = 0 at t = 1. With noise there, ten exact steps end at "
-        "the variance .3063 instead of .2563 (the data have .25).",
+        "the variance .3063 instead of .2563 (the data have .25). All noise is the z that is "
+        "given: draw none yourself.",
         _no_noise_at_the_end,
     ),
     Property(
@@ -180,7 +184,7 @@ STEP = (
         "the noise has variance sigma2",
         "sigma2 is a variance, z has variance 1: what is z multiplied by? It is added, and sigma2 "
         "counts here, not beta; the mean is already divided.",
-        _step(lambda d: _even(d, eps=1, z=1)),
+        _step(lambda d: _even(d, eps=1, z=1, shape=(2, 1, 3, 2))),
     ),
     Property(
         "ten steps with the exact eps give variance .2563",

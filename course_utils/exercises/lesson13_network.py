@@ -31,7 +31,7 @@ def adagn(h: Tensor, scale: Tensor, shift: Tensor, groups: int) -> Tensor:
 
     Each example's channels are split into groups of C/groups neighbours; over a group and all
     pixels h gets mean 0 and (biased) variance 1, with 1e-5 added to the variance.
-    The norm has no weights of its own.
+    The norm has no weights of its own. Gradients flow to h, scale and shift.
     """
     normal = torch.group_norm(h, groups)
     return normal * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
@@ -94,7 +94,7 @@ def _exact(answer: Answer, observe: Observe, draw: Draw) -> str | None:
     right = 10000.0 ** (-torch.arange(half).double() / half)
     if wrong := differs(w[-1] / right[-1], 1.0, "slowest frequency by the right one", 1e-3):
         return wrong
-    t = [draw.integer(0, 400) for _ in range(6)]
+    t = [draw.integer(0, 999) for _ in range(6)]
     expected = sinusoidal(torch.tensor(t).double(), 2 * half)
     return differs(_code(answer, observe, t, 2 * half), expected, "code", 1e-3, f"at t = {t}")
 
@@ -156,7 +156,10 @@ def _adagn(answer: Answer, observe: Observe, *given: object) -> Tensor:
 
 def _not_silent(answer: Answer, observe: Observe, draw: Draw) -> str | None:
     value = _adagn(answer, observe, _features(draw), *_still(), 2)
-    return None if value.abs().max() > 0.1 else "at scale = shift = 0 the output is 0 everywhere"
+    if not value.abs().max() > 0.1:  # NaN is not, either
+        return f"at scale = shift = 0 the largest output is {float(value.abs().max()):.4g}"
+    alike = len(value.unique()) == 1
+    return f"the output is {float(value.max()):.4g} at every pixel" if alike else None
 
 
 def _neighbours(answer: Answer, observe: Observe, draw: Draw) -> str | None:
@@ -164,6 +167,8 @@ def _neighbours(answer: Answer, observe: Observe, draw: Draw) -> str | None:
     alone = _adagn(answer, observe, h, *_still(3), 2)
     other[0] = h[0]
     value = _adagn(answer, observe, other, *_still(3), 2)
+    if torch.equal(value[1], alone[1]):
+        return "example 1 comes out as before, and it is another one"
     wrong = differs(value[0], alone[0].double(), "example 0", 1e-6)
     return wrong and f"{wrong.replace('right:', 'before:')}, after its neighbours changed"
 
@@ -183,6 +188,20 @@ def _even_groups(draw: Draw) -> tuple:
     h = _features(draw)
     h[0], h[1, :2] = float(draw.uniform(1, 2)), -1
     return h, draw.normal(2, 4), draw.normal(2, 4), 2
+
+
+def _gradients(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+    """As autograd has them; a row of h sums to a gradient of about 0, so scale is not even."""
+    h, scale, shift = 3 * draw.normal(2, 6, 3, 5), draw.normal(2, 6), draw.normal(2, 6)
+    given = [part.requires_grad_() for part in (h, scale, shift)]
+    right = torch.autograd.grad(adagn(*given, 3).sum(), given)
+    slopes = observe(answer, *given, 3).grads[:3]
+    for name, slope, expected in zip(("h", "scale", "shift"), slopes, right, strict=True):
+        if slope is None:
+            return f"no gradient reaches {name}"
+        if wrong := differs(slope, expected, f"gradient of {name}", 1e-3):
+            return wrong
+    return None
 
 
 ADAGN = (
@@ -218,6 +237,12 @@ ADAGN = (
         "Where a group is constant its variance is 0, and 0/0 NaN: what is added to the variance "
         "under the root?",
         _equals(_even_groups),
+    ),
+    Property(
+        "gradients reach h, scale and shift",
+        "A layer is trained through: what takes the result, or its mean and variance, off the "
+        "graph (detach, item, numpy)?",
+        _gradients,
     ),
 )
 

@@ -43,9 +43,7 @@ def learned_log_var(v: Tensor, beta: Tensor, beta_tilde: Tensor) -> Tensor:
 def _tables(answer: Answer, observe: Observe, draw: Draw) -> tuple:
     """The answer's alpha_bar and beta, and the right ones, for drawn T and s."""
     T, s = draw.integer(20, 60), float(draw.uniform(0.05, 0.2))
-    value = observe(answer, T, s).value
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise ValueError("asked are two tensors: alpha_bar and beta")
+    value = observe(answer, T, s).parts("alpha_bar", "beta")
     for name, part in zip(("alpha_bar", "beta"), value, strict=True):
         shape = tuple(torch.as_tensor(part).shape)
         if shape != (T + 1,):
@@ -58,11 +56,22 @@ def _part(which: int, entries: slice) -> Callable:
 
     def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
         got, right = _tables(answer, observe, draw)
-        name = ("alpha_bar", "beta")[which] + f"[{entries.start or 0}:{entries.stop or ''}]"
+        name = ("alpha_bar", "beta")[which]
+        if len(got[which].unique()) == 1:
+            return f"{name} = {float(got[which][0]):.6g} at every t"
+        name += f"[{entries.start or 0}:{entries.stop or ''}]"
         # float32 loses five digits where alpha_bar is nearly 0
         return differs(got[which][entries], right[which][entries], name, tolerance=1e-4)
 
     return test
+
+
+def _ends_at_0(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+    (alpha_bar, _), _ = _tables(answer, observe, draw)
+    if not alpha_bar.any():
+        return "alpha_bar = 0 at every t"
+    last = float(alpha_bar[-1])
+    return None if abs(last) < 1e-9 else f"you: alpha_bar[T] = {last:.4g}, right: 0"
 
 
 COSINE = (
@@ -95,6 +104,12 @@ COSINE = (
         "At t = T alpha_bar is 0 and beta 1: a step that forgets all, and cannot be undone. "
         "Clip beta, all of it, at 0.999.",
         _part(1, slice(-1, None)),
+    ),
+    Property(
+        "alpha_bar ends at 0: the cap is beta's alone",
+        "At t = T the formula gives 0. The product of the capped 1 - beta is a little more: return "
+        "alpha_bar as f gives it, with no clamp, and cap beta only.",
+        _ends_at_0,
     ),
 )
 

@@ -126,7 +126,24 @@ def _xt_alone(x0, t, eps, alpha_bar):
     return train_pair(x0, t, eps, alpha_bar)[0]
 
 
+def _number_under_a_root(x0, t, eps, alpha_bar):
+    a = _column(alpha_bar[t], x0)
+    return a.sqrt() * x0 + (1 - a + 1e-8).sqrt() * eps, eps
+
+
+def _clamped_alpha_bar(x0, t, eps, alpha_bar):
+    return train_pair(x0, t, eps, alpha_bar.clamp(max=1 - 1e-4))
+
+
+def _images_only(x0, t, eps, alpha_bar):
+    a = alpha_bar[t][:, None, None, None]
+    return a.sqrt() * x0 + (1 - a).sqrt() * eps, eps
+
+
 @_mistakes(
+    (_number_under_a_root, "is added under a root"),
+    (_clamped_alpha_bar, "is added under a root"),
+    (_images_only, "the form"),
     (_x0_as_target, "learns to name the noise"),
     (_pair_exchanged, "learns to name the noise"),
     (_weighted_noise_as_target, "eps times its weight"),
@@ -272,7 +289,23 @@ def _sigma2_one_step_off(xt, eps, t, z, beta, sigma2):
     return _mean(xt, eps, t, beta) + (t > 1) * sigma2[max(t - 1, 1)].sqrt() * z
 
 
+def _noise_of_its_own_too(xt, eps, t, z, beta, sigma2):
+    return ancestral_step(xt, eps, t, torch.randn_like(z), beta, sigma2)
+
+
+def _tiny_number_under_the_root(xt, eps, t, z, beta, sigma2):
+    share = beta[t] / (1 - (1 - beta).cumprod(0)[t] + 1e-8).sqrt()
+    return _with_share(xt, eps, t, z, beta, sigma2, share)
+
+
+def _stops_at_0(xt, eps, t, z, beta, sigma2):
+    return torch.zeros_like(xt)
+
+
 @_mistakes(
+    (_noise_of_its_own_too, "draw none yourself"),
+    (_tiny_number_under_the_root, "was a small number added?"),
+    (_stops_at_0, "draw none yourself"),
     (_noise_at_the_end, ".3063 instead of .2563"),
     (_no_noise_from_t_0_only, "Algorithm 2 sets z = 0"),
     (_all_steps_undone, "Only one step is undone"),
@@ -592,7 +625,29 @@ def _one_code_per_example(h, scale, shift, groups):
     return adagn(h, scale, shift, groups).mean((2, 3))
 
 
+def _adagn_in_numpy(h, scale, shift, groups):
+    return adagn(h.detach(), scale.detach(), shift.detach(), groups).numpy()
+
+
+def _statistics_cut_off(h, scale, shift, groups):
+    g = _grouped(h, groups)
+    mean, var = g.mean(2, keepdim=True).detach(), g.var(2, keepdim=True, correction=0).detach()
+    return _steered(((g - mean) / (var + 1e-5).sqrt()).view_as(h), scale, shift)
+
+
+def _scale_cut_off(h, scale, shift, groups):
+    return adagn(h, scale.detach(), shift, groups)
+
+
+def _ones(h, scale, shift, groups):
+    return torch.ones_like(h)
+
+
 @_mistakes(
+    (_adagn_in_numpy, "A layer is trained through"),
+    (_statistics_cut_off, "A layer is trained through"),
+    (_scale_cut_off, "A layer is trained through"),
+    (_ones, "use 1 + scale"),
     (_scale_without_one, "use 1 + scale"),
     (_batch_norm, "that is batch norm"),
     (_groups_over_the_batch, "that is batch norm"),
@@ -635,12 +690,6 @@ def cosine_in_numpy(T, s):
     return [alpha_bar, np.minimum(1 - alpha_bar / before, 0.999)]
 
 
-def cosine_by_the_package(T, s):
-    """Its alpha_bar is the product after the clip: the last entry is small, not 0."""
-    schedule = NoiseSchedule.cosine(T, s)
-    return schedule.alpha_bar, schedule.beta
-
-
 def cosine_in_float32(T, s):
     u = torch.arange(T + 1) / T
     f = torch.cos((u + s) / (1 + s) * math.pi / 2).square()
@@ -650,9 +699,7 @@ def cosine_in_float32(T, s):
     return alpha_bar, beta
 
 
-@pytest.mark.parametrize(
-    "right", [cosine_by_a_loop, cosine_in_numpy, cosine_by_the_package, cosine_in_float32]
-)
+@pytest.mark.parametrize("right", [cosine_by_a_loop, cosine_in_numpy, cosine_in_float32])
 def test_cosine_schedule_by_another_route(right):
     accepts("13-e5", right)
 
@@ -736,7 +783,24 @@ def _no_beta_0(T, s):
     return alpha_bar, beta[1:]
 
 
+def _alpha_bar_of_the_capped_beta(T, s):
+    schedule = NoiseSchedule.cosine(T, s)
+    return schedule.alpha_bar, schedule.beta
+
+
+def _clamped_above_0(T, s):
+    alpha_bar, beta = cosine_schedule(T, s)
+    return alpha_bar.clamp(min=1e-6), beta
+
+
+def _always_clean(T, s):
+    return torch.ones(T + 1), torch.zeros(T + 1)
+
+
 @_mistakes(
+    (_alpha_bar_of_the_capped_beta, "a little more"),
+    (_clamped_above_0, "with no clamp"),
+    (_always_clean, "It starts below 1"),
     (_not_divided_by_f0, "It starts below 1"),
     (_beta_first, "comes first in the pair"),
     (_cosine_not_squared, "Is the cosine squared?"),
@@ -852,7 +916,17 @@ def _mean_of_the_pixels(v, beta, beta_tilde):
     return learned_log_var(v, beta, beta_tilde).flatten(1).mean(1)
 
 
+def _log_var_in_numpy(v, beta, beta_tilde):
+    return learned_log_var(v.detach(), beta, beta_tilde).numpy()
+
+
+def _number_added_to_both(v, beta, beta_tilde):
+    return learned_log_var(v, beta + 1e-8, beta_tilde + 1e-8)
+
+
 @_mistakes(
+    (_log_var_in_numpy, "takes the result off its graph"),
+    (_number_added_to_both, "was a small number added?"),
     (_ends_exchanged, "Which one does v weigh?"),
     (_variance, "Asked is the logarithm of a variance"),
     (_log_sd, "not a standard deviation"),
