@@ -167,31 +167,35 @@ def _crowd(draw: Draw) -> tuple:
     return _near(draw, centers[draw.integer(0, 7), None], 30), centers, 0.3
 
 
-def _one_each(draw: Draw) -> tuple:
+# Of two sizes, so that no number is right for both:
+
+
+def _one_each(draw: Draw, n: int) -> tuple:
+    """One sample for each of n centres, none for the others."""
     centers = _ring(draw)
-    return torch.cat([_near(draw, centers, 1), _junk(draw)]), centers, 0.3
+    return torch.cat([_near(draw, centers[:n], 1), _junk(draw)]), centers, 0.3
 
 
-def _off(draw: Draw, tol: float) -> tuple:
-    """Samples 0.8 or 0.85 tol away from five centres, 1.13 tol from the others."""
-    centers = 4 * tol * torch.arange(9).double()[:, None] * torch.ones(1, 2)
-    inside = tol * torch.tensor([[0.8, 0.0]] * 2 + [[0.6, 0.6]] * 3)
+def _off(draw: Draw, n: int, tol: float) -> tuple:
+    """Samples 0.8 or 0.85 tol away from n + 2 centres, 1.13 tol from four others."""
+    centers = 4 * tol * torch.arange(n + 6).double()[:, None] * torch.ones(1, 2)
+    inside = tol * torch.tensor([[0.8, 0.0]] * 2 + [[0.6, 0.6]] * n)
     outside = 0.8 * tol * (2 * (draw.uniform(0, 1, 4, 2) > 0.5).double() - 1)
     return centers + torch.cat([inside, outside]), centers, tol
 
 
-def _shared(draw: Draw) -> tuple:
-    """Pairs of centres 0.3 apart, a sample between them; two more centres that have none."""
-    pairs = 3 * torch.arange(draw.integer(2, 5)).double()[:, None] * torch.ones(1, 3)
+def _shared(draw: Draw, n: int) -> tuple:
+    """Pairs of centres 0.3 apart, a sample between them; some more centres that have none."""
+    pairs = 3 * torch.arange(n).double()[:, None] * torch.ones(1, 3)
     apart = torch.tensor([0.3, 0.0, 0.0])
     return pairs + 0.4 * apart, torch.cat([pairs, pairs + apart, -pairs[1:] - 5]), 0.25
 
 
-def _all_coordinates(draw: Draw) -> tuple:
-    """Centres of five coordinates, each with a sample near it but for the one drawn."""
+def _all_coordinates(draw: Draw, n: int) -> tuple:
+    """Six centres of five coordinates, each with a sample near it but for n of them."""
     centers = 3 * draw.uniform(0.5, 1.5, 6, 5)
     x, away = centers + 0.05, torch.zeros(6, 5).double()
-    for row in range(draw.integer(1, 5)):
+    for row in range(n):
         away[row, draw.integer(3, 4)] = 0.8
     return x + away, centers, 0.3
 
@@ -203,6 +207,10 @@ def _and(*tests: Callable) -> Callable:
         return next(filter(None, (one(answer, observe, draw) for one in tests)), None)
 
     return test
+
+
+def _counts(make: Callable, *sizes: float) -> Callable:
+    return equals(covered_modes, lambda draw: make(draw, *sizes), "modes")
 
 
 def _some_within_reach(answer: Answer, observe: Observe, draw: Draw) -> str | None:
@@ -228,35 +236,36 @@ MODES = (
         "a crowd at one centre covers one mode",
         "Count centres, not samples: thirty samples at one centre cover one mode.",
         _and(
-            equals(covered_modes, _crowd, "modes"),
-            equals(covered_modes, _reached_by_nothing, "modes"),
+            _counts(_crowd),
+            _counts(_reached_by_nothing),
         ),
     ),
     Property(
         "one sample is enough, whatever the others do",
         "A centre is covered by a single sample within tol: junk elsewhere takes nothing away. "
         "Does one of them do, or do you ask for all, for many, for their mean?",
-        equals(covered_modes, _one_each, "modes"),
+        _and(*(_counts(_one_each, n) for n in (5, 7))),
     ),
     Property(
         "the distance is Euclidean",
         "Compare with tol the length of the difference: not its square, not its largest or its "
         "summed coordinates. And does tol come from the argument?",
         _and(
-            *(equals(covered_modes, lambda d, tol=tol: _off(d, tol), "modes") for tol in (0.3, 3.0))
+            _counts(_off, 3, 0.3),
+            _counts(_off, 4, 3.0),
         ),
     ),
     Property(
         "one sample may cover two centres",
         "Ask every centre whether it has a sample within tol, in any dimension: a sample that has "
         "been counted for its nearest centre may be within tol of another.",
-        equals(covered_modes, _shared, "modes"),
+        _and(*(_counts(_shared, n) for n in (2, 3, 5))),
     ),
     Property(
         "all coordinates count",
         "Right in the plane only: centres and samples may have more coordinates than two, and a "
         "sample that is off in any of them is off.",
-        equals(covered_modes, _all_coordinates, "modes"),
+        _and(*(_counts(_all_coordinates, n) for n in (2, 4))),
     ),
 )
 
