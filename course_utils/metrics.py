@@ -1,4 +1,4 @@
-"""How far samples are from data: Fréchet distance, precision and recall, coverage of known modes.
+"""How far samples are from data: Fréchet distance, precision and recall, modes, bits per dimension.
 
     FD = ||m1 - m2||^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))
 
@@ -6,6 +6,7 @@ Features are any vectors (N, D): pixels, points, a classifier's penultimate laye
 depends on the number of samples: compare at equal N, beside that of real data against real data.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,24 @@ from course_utils.distributions import GaussianMixture
 from course_utils.tensors import same_shape
 
 Features = Float[Tensor, "N D"]
+
+
+def bits_per_dim(log_prob: Float[Tensor, "B"], event_shape: tuple[int, ...]) -> Float[Tensor, "B"]:
+    """`-log p(x) / (D log 2)`, D the entries of an event: what a perfect code spends for each.
+
+    Args:
+        log_prob: in nats, per example; of masses, or of densities of data with unit bins.
+        event_shape: such as (C, H, W); sub-pixels count.
+
+    Raises:
+        ValueError: an event without entries.
+
+    Source: Theis et al. 2016, arXiv:1511.01844, section 3.1.
+    """
+    dimensions = math.prod(event_shape)
+    if dimensions < 1:
+        raise ValueError(f"event shape {tuple(event_shape)}; legal: one entry or more")
+    return -log_prob / (dimensions * math.log(2))
 
 
 def frechet_distance(features1: Float[Tensor, "N D"], features2: Float[Tensor, "M D"]) -> float:
