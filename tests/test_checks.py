@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from scipy.special import rel_entr
 
 from course_utils import checks, progress
 from course_utils.checks import check, reset, show_solution, use
@@ -105,7 +106,7 @@ def test_html_escapes_what_a_student_wrote():
     assert "<script>" not in html and "&lt;script&gt;" in html
 
 
-@pytest.mark.parametrize(("answer", "share"), [(todo, 0), (half_right, 0.8), (elbo, 1)])
+@pytest.mark.parametrize(("answer", "share"), [(todo, 0), (half_right, 5 / 6), (elbo, 1)])
 def test_under_nbgrader_a_float_of_points_and_no_progress(answer, share, kept_at, monkeypatch):
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
     points = check("05-e2", answer)
@@ -127,19 +128,19 @@ def test_use_hands_on_the_students_function_or_the_reference(capsys):
 
 
 def test_use_says_what_it_does_to_an_answer_in_numpy(capsys):
-    def mine(mean, log_var):
-        mean, log_var = np.asarray(mean), np.asarray(log_var)
-        return 0.5 * (mean**2 + np.exp(log_var) - 1 - log_var).sum(1)
+    def mine(p, q, dx):
+        p, q = np.asarray(p), np.asarray(q)
+        return 0.5 * dx * (rel_entr(p, (p + q) / 2) + rel_entr(q, (p + q) / 2)).sum()
 
-    handed = use("06-e1", mine)
+    handed = use("00-e4", mine)
     first, turned, lent = capsys.readouterr().out.splitlines()
-    assert first == "The next cells use your kl_to_standard_normal."
+    assert first == "The next cells use your jsd."
     assert "turned into" in turned and "use the reference: yours gives none" in lent
-    mean = torch.ones(3, 2, requires_grad=True)
-    handed(mean, log_var=torch.zeros(3, 2)).sum().backward()
-    assert torch.equal(mean.grad, torch.ones(3, 2))
+    p, q = torch.tensor([1.0, 3.0], requires_grad=True), torch.tensor([3.0, 1.0])
+    handed(p, q=q, dx=1.0).backward()
+    torch.testing.assert_close(p.grad, 0.5 * torch.tensor([0.5, 1.5]).log())
     with torch.no_grad():
-        assert torch.equal(handed(mean, torch.zeros(3, 2)), torch.ones(3))
+        torch.testing.assert_close(handed(p, q, 1.0), find("00-e4").reference(p, q, 1.0))
 
 
 def test_show_solution_prints_the_reference_and_notes_it(capsys):

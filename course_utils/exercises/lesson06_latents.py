@@ -1,6 +1,5 @@
-"""Exercises of lesson 06 on gradient estimators, the latent grid, active latents."""
+"""Exercises of lesson 06 on latents: the grid of them (06-e5), the active ones (06-e6)."""
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -10,31 +9,14 @@ from course_utils.exercises.base import (
     Answer,
     Draw,
     Exercise,
+    Form,
     Observe,
     Property,
+    Stop,
     differs,
     equals,
-    far,
-    ignores_generator,
 )
 from course_utils.observing import Recipe
-
-
-def gradient_estimators(
-    mean: float, sd: float, f: "Callable[[Tensor], Tensor]", n: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Two estimates of d/dmean E f(z), z ~ N(mean, sd^2), from each of n draws: pathwise, score.
-
-    Returns both as (n,), not averaged. Noise: torch.randn(n, generator=generator,
-    dtype=torch.float64). f works on a whole tensor, entry by entry; its derivative at every z is
-    torch.autograd.grad(f(z).sum(), z)[0], where z is a tensor that requires a gradient.
-    """
-    eps = torch.randn(n, generator=generator, dtype=torch.float64)
-    z = (mean + sd * eps).requires_grad_()
-    value = f(z)
-    pathwise = torch.autograd.grad(value.sum(), z)[0]  # f'(z) dz/dmean, and dz/dmean = 1
-    score = value.detach() * (z.detach() - mean) / sd**2  # f(z) d/dmean log q(z)
-    return pathwise, score
 
 
 def decode_grid(decode: "Callable[[Tensor], Tensor]", n: int) -> Tensor:
@@ -55,118 +37,20 @@ def active_units(mean: Tensor) -> int:
     return int((mean.var(0) > 0.01).sum())
 
 
-def _pair(
-    answer: Answer, observe: Observe, draw: Draw, f: str, n: int, mean: float, sd: float
-) -> tuple[Tensor, Tensor]:
-    """The two results as float64 tensors (n,)."""
-    value = observe(answer, mean, sd, Recipe(f"lambda z: {f}"), n, draw.seed()).value
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise ValueError("asked are two tensors: pathwise, score")
-    for name, part in zip(("pathwise", "score"), value, strict=True):
-        if wrong := differs(part, torch.zeros(n), name, tolerance=math.inf):
-            raise ValueError(wrong)
-    return torch.as_tensor(value[0]).double(), torch.as_tensor(value[1]).double()
-
-
-def _slope(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-    pathwise, _ = _pair(answer, observe, draw, "3 * z", 20, float(draw.uniform(-1, 1)), 0.5)
-    return differs(pathwise, torch.full((20,), 3.0), "pathwise")
-
-
-def _score_of_constant(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-    n = draw.count(1000)
-    _, score = _pair(answer, observe, draw, "0 * z + 5", n, 1.0, 0.5)
-    return far(float(score.mean()), 0, 10 / math.sqrt(n), "mean score for f = 5")
-
-
-def _score_of_identity(sd: float) -> Callable:
-    def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-        n, mean = draw.count(4000), float(draw.uniform(0.2, 0.8))
-        _, score = _pair(answer, observe, draw, "z", n, mean, sd)
-        error = math.sqrt((mean**2 / sd**2 + 2) / n)  # Var of (mean + sd eps) eps / sd
-        return far(float(score.mean()), 1, error, f"mean score for f = z, sd = {sd:g}")
-
-    return test
-
-
-def _one_number_per_draw(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-    pair = _pair(answer, observe, draw, "z**2", draw.count(5000), 1.0, 1.0)
-    for name, values, variance in zip(("pathwise", "score"), pair, (4, 30), strict=True):
-        if not variance / 2.5 < float(values.var()) < variance * 2.5:
-            return f"you: variance of {name} = {float(values.var()):.3g}, right: about {variance}"
-    return None
-
-
-def _both_tend_to_the_gradient(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-    n, mean, sd = draw.count(2000), float(draw.uniform(-0.5, 0.5)), float(draw.uniform(1.8, 2.2))
-    pathwise, score = _pair(answer, observe, draw, "torch.sin(z)", n, mean, sd)
-    exact = math.cos(mean) * math.exp(-(sd**2) / 2)
-    wrong = far(float(pathwise.mean()), exact, 1 / math.sqrt(n), "mean pathwise for f = sin")
-    return wrong or far(float(score.mean()), exact, 1 / sd / math.sqrt(n), "mean score for f = sin")
-
-
-def _draws_follow_the_generator(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-    return ignores_generator(answer, observe, draw, 1.0, 1.0, Recipe("lambda z: z**2"), 20)
-
-
-ESTIMATORS = (
-    Property(
-        "for f(z) = 3z every pathwise draw is 3",
-        "Pathwise: move mean and watch f(mean + sd eps) with eps held fixed. Its slope in mean is "
-        "that of f itself, whatever f you are given; the slope in sd is another question. Is your "
-        "second result 3 everywhere? Then the order is swapped: pathwise first.",
-        _slope,
-    ),
-    Property(
-        "for a constant f the score estimates average to 0",
-        "The score term is missing: your estimator returns E f. What multiplies f(z) after the "
-        "derivative has gone to log q?",
-        _score_of_constant,
-        statistical=True,
-    ),
-    Property(
-        "for f(z) = z the score estimates average to 1, at sd = 1",
-        "Differentiate log q(z) in the mean, not in the standard deviation; mind the sign.",
-        _score_of_identity(1.0),
-        statistical=True,
-    ),
-    Property(
-        "for f(z) = z the score estimates average to 1, at sd = 0.5",
-        "Right at sd = 1 only: which power of sd stands in d log q / d mean?",
-        _score_of_identity(0.5),
-        statistical=True,
-    ),
-    Property(
-        "for f = z^2 at mean = sd = 1 the draws have variances 4 and 30",
-        "Return the n single-draw estimates: no averages, and no draw used twice.",
-        _one_number_per_draw,
-        statistical=True,
-    ),
-    Property(
-        "equal seeds give equal results, other seeds others",
-        "Every random number comes from the generator you are given; make none of your own.",
-        _draws_follow_the_generator,
-    ),
-    Property(
-        "both average to the gradient for f = sin",
-        "f is an argument, and z = mean + sd eps: sd is a standard deviation, take no root of it "
-        "and no square. For f = z^2 nobody notices; f = z^3 has the gradient 3 (mean^2 + sd^2).",
-        _both_tend_to_the_gradient,
-        statistical=True,
-    ),
-)
-
-
 def _quantiles(n: int) -> Tensor:
     return torch.special.ndtri((torch.arange(n).double() + 0.5) / n)
 
 
 def _levels(answer: Answer, observe: Observe, n: int) -> Tensor:
-    """The levels of the first coordinate, sorted; the decoder is the identity."""
+    """The levels of the first coordinate, sorted; the decoder is the identity.
+
+    Raises:
+        Stop: not one latent per image came back.
+    """
     value = observe(answer, Recipe("lambda z: z"), n).value
     if not isinstance(value, Tensor) or value.shape != (n * n, 2):
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"decode(z) = z gave {shape}, asked is a tensor ({n * n}, 2)")
+        raise Stop(Form(f"decode(z) = z gave {shape}, asked is a tensor ({n * n}, 2)"))
     return torch.unique((value[:, 0].double() * 1e4).round() / 1e4)
 
 
@@ -218,6 +102,11 @@ GRID = (
         "Return decode(z) for the whole batch of latents as it comes; reshape nothing.",
         _decoded("(z @ torch.tensor([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]]))[:, None]", 4),
     ),
+    Property(
+        "a fine grid reaches as far as its quantiles",
+        "At n = 60 the outermost quantiles are 2.4 from 0: are the levels clamped, or n ignored?",
+        _decoded("z", 60),
+    ),
 )
 
 
@@ -228,33 +117,72 @@ def _moving(draw: Draw, *variances: float, mean: float = 0) -> tuple[Tensor]:
     return (mean * torch.arange(1, len(variances) + 1) + torch.tensor(variances).sqrt() * z,)
 
 
+def _late(draw: Draw) -> tuple[Tensor]:
+    """Three latents that rest for the first 200 of 250 rows; only the first two move then."""
+    rows = torch.zeros(250, 3, dtype=torch.float64)
+    rows[200:, :2] = 1 + draw.normal(50, 2).abs()
+    return (rows,)
+
+
+def _counts(*makes: Callable[[Draw], tuple]) -> Callable:
+    """Right on all of these inputs, whose counts differ: no constant is."""
+
+    def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+        tests = (equals(active_units, make, "active latents") for make in makes)
+        return next(filter(None, (one(answer, observe, draw) for one in tests)), None)
+
+    return test
+
+
+def _together(draw: Draw, K: int) -> tuple[Tensor]:
+    return (draw.normal(50, 1).expand(50, K).clone(),)
+
+
 ACTIVE = (
     Property(
-        "two latents that move together with the data are both active",
+        "latents that move together with the data are all active",
         "Count latents, those that move and not those that rest. The variance of each is taken "
         "over the data, that is over the rows.",
-        equals(active_units, lambda d: (d.normal(50, 1).expand(50, 2).clone(),)),
+        _counts(lambda d: _together(d, 2), lambda d: _together(d, 5)),
     ),
     Property(
         "a latent that is the same for all data is not active, wherever it stands",
         "A mean of 3 for every x tells nothing about x: measure how it moves, not how large it is.",
-        equals(active_units, lambda d: _moving(d, 1.0, 0.0, 0.0, mean=3)),
+        _counts(
+            lambda d: _moving(d, 1.0, 0.0, 0.0, mean=3), lambda d: _moving(d, 0.0, 0.0, mean=3)
+        ),
+    ),
+    Property(
+        "every row counts",
+        "Some latents rest for many rows and move later: is the variance taken over all rows?",
+        _counts(_late, lambda d: (_late(d)[0][:, [0, 2]],)),
     ),
     Property(
         "the threshold is for the variance",
         "A standard deviation of 0.05 is a variance of 0.0025, below 0.01; one of 0.2 is 0.04, "
         "above it.",
-        equals(active_units, lambda d: _moving(d, 0.0025, 0.0025, 0.04)),
+        _counts(
+            lambda d: _moving(d, 0.0025, 0.0025, 0.04), lambda d: _moving(d, 0.0025, 0.04, 0.04)
+        ),
+    ),
+    Property(
+        "the threshold is 0.01, with nothing added",
+        "A variance of 0.0094 is below 0.01, one of 0.0106 above it: was a small number added?",
+        _counts(lambda d: _moving(d, 0.0094, 0.0106), lambda d: _moving(d, 0.0094, 0.0094)),
     ),
     Property(
         "is right for any number of latents",
         "Compare with a count by eye: which latents have a variance above 0.01?",
-        equals(active_units, lambda d: _moving(d, *([0.5, 0.02, 0.002] * d.integer(1, 4)), mean=1)),
+        _counts(
+            *(
+                lambda d, times=times: _moving(d, *([0.5, 0.02, 0.002] * times), mean=1)
+                for times in (1, 4)
+            )
+        ),
     ),
 )
 
 EXERCISES = (
-    Exercise("06-e3", "Two gradients of one average", 20, 3, ESTIMATORS, gradient_estimators),
     Exercise("06-e5", "A map of the latent plane", 10, 2, GRID, decode_grid),
     Exercise("06-e6", "Who is alive?", 5, 1, ACTIVE, active_units),
 )

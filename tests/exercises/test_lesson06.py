@@ -32,12 +32,12 @@ def kl_by_torch(mean, log_var):
     return kl_divergence(q, Normal(torch.zeros_like(mean), torch.ones_like(mean))).sum(1)
 
 
-def kl_in_numpy(mean, log_var):
-    mean, log_var = mean.numpy(), log_var.numpy()
-    return 0.5 * np.einsum("bk->b", mean**2 + np.expm1(log_var) - log_var)
+def kl_latent_by_latent(mean, log_var):
+    columns = zip(mean.T, log_var.T, strict=True)
+    return sum((m.square() + torch.expm1(v) - v) / 2 for m, v in columns)
 
 
-@pytest.mark.parametrize("right", [kl_by_torch, kl_in_numpy])
+@pytest.mark.parametrize("right", [kl_by_torch, kl_latent_by_latent])
 def test_kl_by_another_route(right):
     accepts("06-e1", right)
 
@@ -86,7 +86,38 @@ def _reverse_kl(mean, log_var):
     return 0.5 * ((mean**2 + 1) * (-log_var).exp() - 1 + log_var).sum(1)
 
 
+def _kl_in_numpy(mean, log_var):
+    mean, log_var = mean.detach().numpy(), log_var.detach().numpy()
+    return 0.5 * np.einsum("bk->b", mean**2 + np.expm1(log_var) - log_var)
+
+
+def _log_var_detached(mean, log_var):
+    return kl_to_standard_normal(mean, log_var.detach())
+
+
+def _kl_minus_one_once(mean, log_var):
+    return kl_to_standard_normal(mean, log_var) + 0.5 * (mean.shape[1] - 1)
+
+
+def _log_of_exp(mean, log_var):
+    return 0.5 * (mean**2 + log_var.exp() - 1 - (log_var.exp() + 1e-12).log()).sum(1)
+
+
+def _log_var_clamped(mean, log_var):
+    return kl_to_standard_normal(mean, log_var.clamp(-30, 20))
+
+
+def _kl_in_bits(mean, log_var):
+    return kl_to_standard_normal(mean, log_var) / math.log(2)
+
+
 @_mistakes(
+    (_kl_in_numpy, "off the graph"),
+    (_log_var_detached, "off the graph"),
+    (_kl_minus_one_once, "once for each"),
+    (_log_of_exp, "small number added before a log"),
+    (_log_var_clamped, "is it clamped"),
+    (_kl_in_bits, "In nats?"),
     (_squares_only, "barrier"),
     (_negative_kl, "never negative"),
     (_reverse_kl, "13.5156"),
@@ -177,7 +208,17 @@ def _minus_eps(mean, log_var, eps):
     return reparameterise(mean, log_var, -eps)
 
 
+def _z_of_clamped_log_var(mean, log_var, eps):
+    return reparameterise(mean, log_var.clamp(-30, 10), eps)
+
+
+def _deviation_plus_a_number(mean, log_var, eps):
+    return mean + ((0.5 * log_var).exp() + 1e-3) * eps
+
+
 @_mistakes(
+    (_z_of_clamped_log_var, "is it clamped"),
+    (_deviation_plus_a_number, "nothing is added to it"),
     (_root_of_log_var, "no square root"),
     (_minus_eps, "look at the sign"),
     (_variance_as_sd, "the standard deviation is 2"),
@@ -212,12 +253,16 @@ def estimators_with_other_draws(mean, sd, f, n, generator):
     return pathwise, f(z) * of_log_q
 
 
-def estimators_by_differences(mean, sd, f, n, generator):
-    z = mean + sd * torch.randn(n, generator=generator, dtype=torch.float64)
-    return [(f(z + 1e-5) - f(z - 1e-5)).numpy() / 2e-5, (f(z) * (z - mean)).numpy() / sd**2]
+def estimators_by_hand(mean, sd, f, n, generator):
+    """A list of NumPy arrays, from one backward pass."""
+    eps = torch.randn(n, generator=generator, dtype=torch.float64)
+    z = (mean + sd * eps).requires_grad_()
+    value = f(z)
+    value.backward(torch.ones_like(value))
+    return [z.grad.numpy(), value.detach().numpy() * eps.numpy() / sd]
 
 
-@pytest.mark.parametrize("right", [estimators_with_other_draws, estimators_by_differences])
+@pytest.mark.parametrize("right", [estimators_with_other_draws, estimators_by_hand])
 def test_gradient_estimators_by_another_route(right):
     accepts("06-e3", right)
 
@@ -281,7 +326,38 @@ def _swapped(mean, sd, f, n, generator):
     return gradient_estimators(mean, sd, f, n, generator)[::-1]
 
 
+def _by_differences(h):
+    def estimators_by_differences(mean, sd, f, n, generator):
+        z = _drawn(mean, sd, n, generator)
+        return (f(z + h) - f(z - h)) / (2 * h), f(z) * (z - mean) / sd**2
+
+    return estimators_by_differences
+
+
+def _variance_plus_a_number(mean, sd, f, n, generator):
+    pathwise, score = gradient_estimators(mean, sd, f, n, generator)
+    return pathwise, score * sd**2 / (sd**2 + 1e-8)
+
+
+def _one_of_two(*given):
+    return gradient_estimators(*given)[0]
+
+
+def _none_for_the_other(*given):
+    return gradient_estimators(*given)[0], None
+
+
+def _always_500_draws(mean, sd, f, n, generator):
+    return gradient_estimators(mean, sd, f, 500, generator)
+
+
 @_mistakes(
+    (_by_differences(1e-5), "difference quotient"),
+    (_by_differences(0.1), "difference quotient"),
+    (_variance_plus_a_number, "Nothing is added"),
+    (_one_of_two, "the form"),
+    (_none_for_the_other, "the form"),
+    (_always_500_draws, "the form"),
     (_sd_is_a_variance, "take no root of it"),
     (_swapped, "the order is swapped"),
     (_score_term_missing, "score term is missing"),
@@ -376,7 +452,24 @@ def _times_two_eta(x, x_hat, mean, log_var, eta):
     return 2 * eta * vae_loss(x, x_hat, mean, log_var, eta)
 
 
+def _with_price(price):
+    def loss_with_it(x, x_hat, mean, log_var, eta):
+        return (_error(x, x_hat) / (2 * eta) + price(mean, log_var)).mean()
+
+    return loss_with_it
+
+
+_loss_clamps = _with_price(lambda mean, lv: kl_to_standard_normal(mean, lv.clamp(-10, 10)))
+_loss_without_half = _with_price(lambda mean, lv: 2 * kl_to_standard_normal(mean, lv))
+_loss_minus_one_once = _with_price(_kl_minus_one_once)
+_price_without_gradient = _with_price(lambda mean, lv: kl_to_standard_normal(mean, lv).detach())
+
+
 @_mistakes(
+    (_loss_clamps, "is it clamped"),
+    (_loss_without_half, "Its weight is 1"),
+    (_loss_minus_one_once, "the -1 once for each"),
+    (_price_without_gradient, "off the graph"),
     (_times_two_eta, "no longer in nats"),
     (_mean_over_pixels, "by a factor D"),
     (_mean_over_everything, "summed over the latents"),
@@ -461,7 +554,23 @@ def _diagonal(decode, n):
     return decode(torch.stack([u, u], 1))
 
 
+def _levels_clamped(decode, n):
+    u = _icdf((torch.arange(n) + 0.5) / n).clamp(-2, 2)
+    return decode(torch.cartesian_prod(u, u))
+
+
+def _a_list_of_images(decode, n):
+    return list(decode_grid(decode, n))
+
+
+def _always_eight(decode, n):
+    return decode_grid(decode, 8)
+
+
 @_mistakes(
+    (_levels_clamped, "are the levels clamped"),
+    (_a_list_of_images, "the form"),
+    (_always_eight, "the form"),
     (_even_grid, "never samples"),
     (_random_latents, "never samples"),
     (_ends_at_infinity, "infinitely far"),
@@ -525,7 +634,22 @@ def _threshold_a_tenth(mean):
     return int((mean.var(0) > 0.1).sum())
 
 
+def _of_ten_rows(mean):
+    return active_units(mean[:10])
+
+
+def _of_a_batch(mean):
+    return active_units(mean[:128])
+
+
+def _variance_with_a_number_added(mean):
+    return int((mean.var(0) + 1e-3 > 0.01).sum())
+
+
 @_mistakes(
+    (_of_ten_rows, "over all rows"),
+    (_of_a_batch, "over all rows"),
+    (_variance_with_a_number_added, "was a small number added"),
     (_sd_above_the_threshold, "a variance of 0.0025"),
     (_threshold_a_tenth, "a variance of 0.0025"),
     (_not_centred, "how it moves"),
