@@ -68,44 +68,55 @@ def _game(draw: Draw, real: float = 1, fake: float = 1, logit: float = 1) -> tup
     return real * p, fake * p_g, logit * a, dx
 
 
+def _scales(
+    answer: Answer, observe: Observe, draw: Draw, fine: int, tolerance: float
+) -> str | None:
+    """V is a number, and a drawn factor times it for that factor times both densities."""
+    games, factor = _two_grids(draw), float(draw.uniform(2, 3))
+    p, p_g, logit, dx = games[fine]
+    value = observe(answer, *games[0]).value
+    if wrong := differs(value, 0.0, "V", tolerance=math.inf):
+        return wrong
+    more = observe(answer, factor * p, factor * p_g, logit, dx).value
+    where = f"for {factor:.4g} times both densities" + ", on a finer and wider grid" * fine
+    apart = differs(more, factor * float(value), "V", tolerance, where)
+    shown = apart and str(apart).replace("right:", f"{factor:.4g} times yours before:")
+    return shown if apart or float(value) else "V is 0"
+
+
 def _takes_logits(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-    p, p_g, logit, dx = _game(draw)
-    for sign in (1, -1):
-        value = observe(answer, p, p_g, sign * logit, dx).value
-        if wrong := differs(value, 0.0, "V", tolerance=math.inf):
-            return wrong
-        values = [float(value)] if sign > 0 else [*values, float(value)]
-    return f"V = {values[0]:.6g} for the logit and for minus it" if len({*values}) == 1 else None
+    return _scales(answer, observe, draw, 0, 1e-6)
 
 
-def _same_on_both_grids(inputs: Callable[[tuple], tuple], first: Callable, name: str) -> Callable:
-    def test(answer: Answer, observe: Observe, draw: Draw) -> str | None:
-        games = *_two_grids(draw), _game(draw)
-        coarse, fine, other = (first(observe(answer, *inputs(game))) for game in games)
-        if wrong := differs(coarse, 0.0, name, tolerance=math.inf):
-            return wrong
-        if float(coarse) == float(other):
-            return f"{name} = {float(coarse):.6g} for other densities, too"
-        if differs(fine, float(coarse), name, tolerance=1e-5):
-            there = "on a grid that is wider and twice as fine"
-            return f"{name} = {float(coarse):.6g}, but {float(fine):.6g} {there}"
-        return None
+def _v_on_both_grids(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+    return _scales(answer, observe, draw, 1, 1e-5)
 
-    return test
+
+def _jsd_on_both_grids(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+    games = *_two_grids(draw), _game(draw)
+    coarse, fine, other = (_jsd(observe(answer, *game[:2], game[3])) for game in games)
+    if wrong := differs(coarse, 0.0, "JSD", tolerance=math.inf):
+        return wrong
+    if float(coarse) == float(other):
+        return f"JSD = {float(coarse):.6g} for other densities, too"
+    if differs(fine, float(coarse), "JSD", tolerance=1e-5):
+        there = "on a grid that is wider and twice as fine"
+        return f"JSD = {float(coarse):.6g}, but {float(fine):.6g} {there}"
+    return None
 
 
 VALUE = (
     Property(
         "is a number for logits of either sign",
         "A logit is any real number, and the logarithm of a negative number is NaN: D is the "
-        "sigmoid of the logit, which V depends on. Then sum over the grid.",
+        "sigmoid of the logit. Then sum over the grid; V is linear in both densities.",
         _takes_logits,
     ),
     Property(
         "depends on the densities, not on the grid",
         "An integral is a sum of values times dx: refine the grid without dx, and the number "
         "doubles. A mean knows nothing of the grid's width.",
-        _same_on_both_grids(lambda game: game, lambda seen: seen.value, "V"),
+        _v_on_both_grids,
     ),
     Property(
         "the real part is E_p log D (checked with p_g = 0)",
@@ -183,7 +194,7 @@ JENSEN_SHANNON = (
         "the JSD depends on the densities, not on the grid",
         "A KL is an integral: the sum over the grid needs its dx; a mean over the grid knows "
         "nothing of the width.",
-        _same_on_both_grids(lambda game: (*game[:2], game[3]), _jsd, "JSD"),
+        _jsd_on_both_grids,
     ),
     Property(
         "the JSD of a law and itself is 0",
