@@ -52,7 +52,7 @@ def test_the_table_of_grades_has_a_row_for_each_exercise(tmp_path):
         "number": "17",
         "exercise": "08-e1",
         "points": "1",
-        "max": "5",
+        "max": str(exercises.find("08-e1").points),
         "status": "NOT YET",
         "flags": "duplicate",
         "checks": "v1",
