@@ -49,14 +49,14 @@ class NoiseSchedule:
             legal = f"{len(given)} increasing, positive integers"
             raise ValueError(f"time {time[1:].tolist()!s:.80}; legal: {legal}")
         self.time = time
-        self.beta = torch.cat([zero.double(), given])
-        self.alpha = 1 - self.beta
-        self.alpha_bar = self.alpha.cumprod(0)
-        if not (self.alpha_bar.diff() < 0).all():
-            t = 1 + int((self.alpha_bar.diff() == 0).int().argmax())
+        beta = torch.cat([zero.double(), given])
+        alpha_bar = (1 - beta).cumprod(0)
+        if not (alpha_bar.diff() < 0).all():
+            t = 1 + int((alpha_bar.diff() == 0).int().argmax())
             legal = "an alpha_bar that falls at every step"
-            raise ValueError(f"alpha_bar stays {self.alpha_bar[t]:g} at t = {t}; legal: {legal}")
-        before, now = self.alpha_bar[:-1], self.alpha_bar[1:]
+            raise ValueError(f"alpha_bar stays {alpha_bar[t]:g} at t = {t}; legal: {legal}")
+        self.beta, self.alpha, self.alpha_bar = beta, 1 - beta, alpha_bar
+        before, now = alpha_bar[:-1], alpha_bar[1:]
         tilde = (1 - before) / (1 - now) * given  # (T,), 0 at t = 1
         self.beta_tilde = torch.cat([zero.double(), tilde])
 
