@@ -1,6 +1,7 @@
 """Note the ids of all stored cells as released: `python -m tests.notebooks.release`.
 
-Student work is filed under these ids, so the list only ever grows.
+Student work is filed under these ids: an exercise's cells stay for ever. Another cell may be cut;
+its id is then withdrawn, and no later cell may take it.
 """
 
 import json
@@ -12,9 +13,10 @@ from tests.notebooks.test_anatomy import RELEASED
 def main() -> None:
     released = json.loads(RELEASED.read_text()) if RELEASED.exists() else {}
     for path in NOTEBOOKS:
-        old = released.get(path.stem, [])
-        new = [cell.id for cell in read(path).cells]
-        released[path.stem] = new + [gone for gone in old if gone not in new]
+        old = released.get(path.stem, {"stored": [], "withdrawn": []})
+        stored = [cell.id for cell in read(path).cells]
+        cut = [cell_id for cell_id in old["stored"] if cell_id not in stored]
+        released[path.stem] = {"stored": stored, "withdrawn": old["withdrawn"] + cut}
     RELEASED.write_text(json.dumps(released, indent=1) + "\n")
 
 
