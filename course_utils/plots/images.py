@@ -74,3 +74,14 @@ def sheets(
         sheet(ax, images, columns, name)
     each = "; ".join(f"{len(images)} images, {name}" for name, images in named.items())
     return Picture(fig, f"Sheets of images: {each}.")
+
+
+def rows(named: dict[str, Tensor], width: float = 10.0, high: float = 1.0) -> Picture:
+    """Rows of images in [0, 1], each behind its name: what stands in a column belongs together."""
+    fig, axes = subplots(len(named), 1, width=width, height=high * len(named))
+    for (ax,), (name, images) in zip(axes, named.items(), strict=True):
+        sheet(ax, images, columns=len(images))
+        ax.text(-0.01, 0.5, name, transform=ax.transAxes, ha="right", va="center")
+    each = "; ".join(named)
+    count = len(next(iter(named.values())))
+    return Picture(fig, f"Rows of {count} images, from top to bottom: {each}.")

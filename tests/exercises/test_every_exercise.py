@@ -49,7 +49,7 @@ def test_unknown_exercise_is_named_with_the_legal_ones():
 
 # --- points without mathematics ---------------------------------------------------------------
 
-NO_POINTS_FOR_A_CONSTANT = ("00", "01", "05", "06", "08", "09", "12", "13")  # for all in time
+NO_POINTS_FOR_A_CONSTANT = ("00", "01", "05", "06", "07", "08", "09", "12", "13")  # for all in time
 
 
 def _parts(value):
