@@ -154,7 +154,10 @@ def _mask(what, kinds: str, sizes: tuple[int, ...]):
                 where = f'of the mask of kind "{kind}", k = {k}'
                 if wrong := differs(value, right, "mask", float("inf"), where):
                     return wrong
-                name, part = what(torch.as_tensor(value).double(), k)
+                mask = torch.as_tensor(value).double()
+                if k > 1 and len(mask.unique()) == 1:
+                    return f"your mask is {float(mask[0, 0]):g} everywhere {where}"
+                name, part = what(mask, k)
                 if wrong := differs(part, what(right.double(), k)[1], name, where=where):
                     return wrong
         return None

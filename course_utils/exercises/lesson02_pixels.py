@@ -160,16 +160,21 @@ def _differentiable(answer: Answer, observe: Observe, draw: Draw) -> str | None:
     return differs(grad, (1 / (6 * math.log(2))) * torch.ones(4).double(), "gradient")
 
 
+def _whole_bits(answer: Answer, observe: Observe, draw: Draw) -> str | None:
+    for bits in (1.0, 3.0):
+        nats = 8 * math.log(2) * torch.full((2,), bits, dtype=torch.double)
+        value = observe(answer, nats, (1, 2, 4)).value
+        if wrong := differs(value, torch.full((2,), bits), f"bits/dim of 8 * {bits:g} bits"):
+            return wrong
+    return None
+
+
 BITS = (
     Property(
-        "8 binary pixels of 8 log 2 nats cost 1 bit each",
+        "8 binary pixels of 8 log 2 nats cost 1 bit each, of 24 log 2 nats 3",
         "Uniform bits must cost exactly 1: 1 nat is 1/log 2 bits, and the bits are shared by the "
         "dimensions.",
-        lambda answer, observe, draw: differs(
-            observe(answer, 8 * math.log(2) * torch.ones(2, dtype=torch.double), (1, 2, 4)).value,
-            torch.ones(2),
-            "bits/dim",
-        ),
+        _whole_bits,
     ),
     Property(
         "counts every sub-pixel",
@@ -218,6 +223,10 @@ def _passes(answer: Answer, observe: Observe, draw: Draw) -> str | None:
         seen = observe(answer, Recipe(COUNTING.format(0.0)), (h, w), draw.seed())
         if seen.calls[0] != h * w:
             return f"you: {seen.calls[0]} passes, right: {h * w} for {h} by {w} pixels"
+        if wrong := differs(seen.value, torch.zeros(1, 1, h, w), "image", math.inf):
+            return wrong
+        if h * w > 8 and len(torch.as_tensor(seen.value).unique()) == 1:
+            return "all 64 pixels have one level, though the net calls several as likely"
     return None
 
 
@@ -243,6 +252,8 @@ def _law(recipe: str, statistic: Callable, exact: float, what: str) -> Callable:
             if wrong := differs(value, torch.zeros(1, 1, 1, 8), "image", math.inf):
                 return wrong
             found += statistic(torch.as_tensor(value).flatten())
+        if len(set(map(float, found))) == 1:
+            return f"you: {float(found[0]):g} in every image {what}"
         mean = sum(found) / len(found)
         error = math.sqrt(exact * (1 - exact) / len(found))
         if abs(mean - exact) <= 4 * error:

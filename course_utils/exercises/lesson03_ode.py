@@ -86,8 +86,13 @@ def _honest(answer: Answer, observe: Observe, draw: Draw) -> str | None:
 
 def _one_pass(answer: Answer, observe: Observe, draw: Draw) -> str | None:
     f, x, _ = _case(draw, 40)
-    calls = observe(answer, f, x, 20, draw.seed()).calls[0]
-    return None if 0 < calls <= 20 else f"f was called {calls} times for n = 20 probes"
+    seen = observe(answer, f, x, 20, draw.seed())
+    if not 0 < seen.calls[0] <= 20:
+        return f"f was called {seen.calls[0]} times for n = 20 probes"
+    other = observe(answer, f, x, 20, draw.seed()).value
+    if wrong := _pair(seen.value) or _pair(other):
+        return wrong
+    return "other probes, and the same estimate" if seen.value[0] == other[0] else None
 
 
 def _uses_generator(answer: Answer, observe: Observe, draw: Draw) -> str | None:
@@ -103,7 +108,10 @@ def _quadratic(answer: Answer, observe: Observe, draw: Draw) -> str | None:
     seen = observe(answer, f, draw.normal(2), 12, draw.seed())
     if wrong := _pair(seen.value) or differs(seen.value[0], 0.0, "estimate of a rotation's trace"):
         return wrong
-    return None if seen.calls[0] else "f was never called"
+    if not seen.calls[0]:
+        return "f was never called"
+    f, x, _ = _case(draw, 5)
+    return None if float(observe(answer, f, x, 12, draw.seed()).value[0]) else "you: always 0"
 
 
 def _new_probes(answer: Answer, observe: Observe, draw: Draw) -> str | None:

@@ -54,6 +54,8 @@ def _of_each_example(answer: Answer, observe: Observe, draw: Draw) -> str | None
     both = observe(answer, torch.cat([h, draw.normal(2, 4)]), W, lam).value
     if wrong := differs(both, torch.zeros(7), "penalty", tolerance=math.inf):
         return wrong
+    if len(torch.as_tensor(both).unique()) == 1:
+        return "you: one penalty for seven different codes"
     return differs(torch.as_tensor(both)[:5], observe(answer, h, W, lam).value, "penalty")
 
 
@@ -69,8 +71,8 @@ def _of_the_function(answer: Answer, observe: Observe, draw: Draw) -> str | None
     h, W, lam = _units(draw)
     c = draw.uniform(0.1, 10.0, 4)
     scaled, before = (observe(answer, *pair, lam).value for pair in ((h / c, W * c), (h, W)))
-    if not torch.as_tensor(before).any():
-        return "you: a penalty of 0 for codes that are not 0"
+    if len(torch.as_tensor(before).unique()) == 1:
+        return "you: one penalty for five different codes"
     return differs(scaled, torch.as_tensor(before), "scaled penalty")
 
 
@@ -148,9 +150,12 @@ def _mean_score(
 
 def _reads_clouds(answer: Answer, observe: Observe, draw: Draw) -> str | None:
     score = _score(answer, observe, draw, _clouds(draw, 200, 1, 12.0), 40)
-    if isinstance(score, Form) or 0.97 <= score <= 1:
-        return score if isinstance(score, Form) else None
-    return f"you: accuracy = {score:.6g} on two clouds far apart, right: 1"
+    if isinstance(score, Form):
+        return score
+    if not 0.97 <= score <= 1:
+        return f"you: accuracy = {score:.6g} on two clouds far apart, right: 1"
+    near = _score(answer, observe, draw, _clouds(draw, 200, 1, 0.5), 40)
+    return None if near < 0.9 else f"you: accuracy = {near:.3f} on two clouds that overlap"
 
 
 def _blind_to_shuffled(answer: Answer, observe: Observe, draw: Draw) -> str | None:
@@ -201,7 +206,8 @@ PROBE = (
     Property(
         "reads two clouds far apart",
         "Two clouds on the same side of zero are easy for a line that may be shifted: does your "
-        "classifier have a bias? And asked is the share of right answers, from 0 to 1.",
+        "classifier have a bias? And asked is the share of right answers, from 0 to 1, and 1 only "
+        "where the clouds do not overlap.",
         _reads_clouds,
     ),
     Property(

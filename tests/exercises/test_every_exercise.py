@@ -49,8 +49,6 @@ def test_unknown_exercise_is_named_with_the_legal_ones():
 
 # --- points without mathematics ---------------------------------------------------------------
 
-NO_POINTS_FOR_A_CONSTANT = ("00", "01", "05", "06", "07", "08", "09", "12", "13")  # for all in time
-
 
 def _parts(value):
     if isinstance(value, dict):
@@ -112,11 +110,7 @@ def _always(exercise, guess):
     return answer
 
 
-@pytest.mark.parametrize(
-    "exercise",
-    [e for lesson in NO_POINTS_FOR_A_CONSTANT for e in of_lesson(lesson)],
-    ids=lambda exercise: exercise.id,
-)
+@every
 def test_a_constant_earns_at_most_15_per_cent(exercise):
     for guess in _guesses(exercise):
         verdict = judge(exercise, _always(exercise, guess), observe, seed=2)

@@ -307,7 +307,7 @@ def _no_gradient(h, W, lam):
 @_mistakes(
     (_mean_over_the_batch, "the form"),
     (_divided_by_the_batch, "Each example pays"),
-    (_on_the_weights, "Which tensor should be mostly zero"),
+    (_on_the_weights, "Each example pays for its own code"),
     (_smoothed, "Which tensor should be mostly zero"),
     (_columns_forgotten, "multiply its column by 10"),
     (_one_length_for_all, "multiply its column by 10"),
@@ -439,7 +439,7 @@ def _always_right(z, y, n, generator):
     (_scores_what_it_fitted, "shuffled labels still give"),
     (_scores_everything, "shuffled labels still give"),
     (_fits_everything, "shuffled labels still give"),
-    (_always_right, "shuffled labels still give"),
+    (_always_right, "the clouds do not overlap"),
     (_one_row_short, "exactly N - n rows"),
     (_fits_half, "exactly N - n rows"),
     (_fits_the_others, "exactly N - n rows"),
