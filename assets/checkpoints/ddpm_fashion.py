@@ -1,6 +1,6 @@
 """The DDPM that opens lessons 12 and 13: 28x28 clothes (Fashion-MNIST).
 
-    python assets/checkpoints/ddpm_fashion.py        # about eight minutes of one core
+    python assets/checkpoints/ddpm_fashion.py        # about twenty minutes of one core
 
 Writes ddpm_fashion.safetensors and its entry of MANIFEST.json, both beside this file. Images are
 scaled to [-1, 1], the network predicts eps, t is drawn from equal parts of 1..T, the weights are a
@@ -18,7 +18,7 @@ from course_utils.diffusion import NoiseSchedule, simple_loss
 from course_utils.training import ema, fit
 from course_utils.unet import UNet
 
-SEED, STEPS, BATCH, SHOWN = 0, 6000, 32, 96
+SEED, STEPS, BATCH, SHOWN = 0, 14_000, 32, 96
 
 
 def network() -> UNet:

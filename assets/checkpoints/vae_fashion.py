@@ -17,14 +17,14 @@ from course_utils.checkpoints import publish
 from course_utils.data import fashion_mnist
 from course_utils.training import fit
 
-SEED, STEPS, K, ETA, SHOWN = 0, 9000, 20, 0.015, 96
+SEED, STEPS, K, ETA, SHOWN = 0, 6000, 12, 0.08, 96
 IMAGE = (1, 28, 28)
 
 
 def network() -> vae.VAE:
     """Encoder and decoder, untrained, with room for the test images (96, 1, 28, 28), uint8."""
-    encoder = networks.ConvEncoder(IMAGE, 2 * K, width=40)
-    decoder = networks.ConvDecoder(K, IMAGE, width=40)
+    encoder = networks.ConvEncoder(IMAGE, 2 * K, width=32)
+    decoder = networks.ConvDecoder(K, IMAGE, width=32)
     model = vae.VAE(encoder, decoder, vae.Gaussian(ETA), latent_dim=K)
     model.register_buffer("images", torch.zeros(SHOWN, *IMAGE, dtype=torch.uint8))
     return model
