@@ -49,7 +49,7 @@ def test_the_minutes_of_a_block_are_the_sum_of_its_sections():
         (("present", "77"), "legal: 00, 01"),
         (("present", "05", "--section", "06.1"), "legal: 05.1, 05.2"),
         (("present", "--playlist", "PKU", "--block", "99"), "legal: 1 to 8"),
-        (("present", "--playlist", "PKU", "--block", "6"), "no section of PKU block 6 is built"),
+        (("present", "--playlist", "PKU", "--block", "8"), "no section of PKU block 8 is built"),
         (("present",), "name a lesson"),
         (("present", "05", "--playlist", "PKU"), "name a lesson"),
     ],
